@@ -1,0 +1,28 @@
+"""Who acts: the agent, its decisions, its worker, models and tools. Never imports the processors room."""
+
+from ledgent.agent.entries import Agent
+from ledgent.agent.models.openai import OpenAIModel
+from ledgent.agent.models.port import Delta
+from ledgent.agent.models.scripted import Attempts, Call, Fail, Reply, ScriptedModel
+from ledgent.agent.running import RunResult
+from ledgent.agent.tools.function import Tool, ToolContext, tool
+from ledgent.schemas.agents import Limits, RetryPolicy
+from ledgent.schemas.errors import ToolError
+
+__all__ = [
+    "Agent",
+    "Attempts",
+    "Call",
+    "Delta",
+    "Fail",
+    "Limits",
+    "OpenAIModel",
+    "Reply",
+    "RetryPolicy",
+    "RunResult",
+    "ScriptedModel",
+    "Tool",
+    "ToolContext",
+    "ToolError",
+    "tool",
+]

@@ -1,0 +1,187 @@
+"""One attempt of a model or tool call, from its intent to its outcome as an event. The worker's edge: whatever a model
+adapter or a tool raises ends here, recorded. No state, no policy."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, NamedTuple
+
+from ledgent.agent.clock import Clock
+from ledgent.agent.models.port import Delta, Model, ModelFailure, ModelReply, ModelRequest
+from ledgent.agent.tools.function import Tool, ToolContext
+from ledgent.schemas.codec import MAX_TEXT_BYTES, cut_text, whole_characters
+from ledgent.schemas.errors import ErrorCode, ErrorInfo, ToolError
+from ledgent.schemas.events import (
+    AnyEvent,
+    ModelCallCompleted,
+    ModelCallFailed,
+    ModelCallStarted,
+    ToolCallCompleted,
+    ToolCallFailed,
+    ToolCallStarted,
+    ToolRequest,
+)
+
+MAX_MESSAGE_CHARACTERS = 8_000
+"""Of an error's text, other than one that a tool means for the model."""
+SLACK_S = 1.0
+"""How much later than its own time-out an adapter is stopped."""
+
+
+class Intent(NamedTuple):
+    """A call that has been recorded and, once that is durable, is carried out."""
+
+    call: Callable[[], Coroutine[Any, Any, AnyEvent]]
+    started: ModelCallStarted | ToolCallStarted
+    seq: int
+    span: tuple[str | int, ...]
+
+
+class Outcome(NamedTuple):
+    """What came of a call or a timer: an event for the loop to record."""
+
+    event: AnyEvent
+    cause: int
+    span: tuple[str | int, ...]
+
+
+async def call_model(
+    model: Model,
+    started: ModelCallStarted,
+    body: bytes,
+    timeout_s: float,
+    clock: Clock,
+    on_delta: Callable[[Delta], None] | None,
+) -> ModelCallCompleted | ModelCallFailed:
+    """What came of asking the model. Raises only asyncio.CancelledError."""
+    began = clock.monotonic()
+    try:
+        # The adapter's own time-out comes first and knows more; this one is for an adapter that keeps none.
+        async with asyncio.timeout(timeout_s + SLACK_S) as deadline:
+            reply = await model.complete(ModelRequest(started.call_id, started.attempt, body, timeout_s), on_delta)
+        return _completed(started, reply, (clock.monotonic() - began) * 1000)
+    except ModelFailure as failure:
+        error = failure.error.model_copy(update={"message": failure.error.message[:MAX_MESSAGE_CHARACTERS]})
+        return ModelCallFailed(
+            call_id=started.call_id,
+            attempt=started.attempt,
+            error=error,
+            usage=failure.usage,
+            cost_usd=failure.cost_usd,
+            duration_ms=(clock.monotonic() - began) * 1000,
+        )
+    except (Exception, SystemExit, asyncio.CancelledError) as defect:  # noqa: BLE001  # the worker's edge
+        _unless_stopped(defect)
+        if isinstance(defect, TimeoutError) and deadline.expired():
+            message = f"the model did not answer within {timeout_s:g} s and was given up"
+            error = ErrorInfo(code=ErrorCode.TIMEOUT, message=message, retryable=True)
+        else:
+            error = _defect("the model adapter", defect)
+        return ModelCallFailed(
+            call_id=started.call_id,
+            attempt=started.attempt,
+            error=error,
+            duration_ms=(clock.monotonic() - began) * 1000,
+        )
+
+
+async def call_tool(
+    tool: Tool,
+    started: ToolCallStarted,
+    arguments: dict[str, object],
+    run_id: str,
+    timeout_s: float,
+    clock: Clock,
+) -> ToolCallCompleted | ToolCallFailed:
+    """What came of calling the tool. Raises only asyncio.CancelledError."""
+    began = clock.monotonic()
+    cut = None
+    try:
+        async with asyncio.timeout(timeout_s) as deadline:
+            result = await tool.call(arguments, ToolContext(run_id, started.call_id, started.idempotency_key))
+        result, cut = cut_text(result)
+        return ToolCallCompleted(
+            call_id=started.call_id,
+            attempt=started.attempt,
+            result=result,
+            duration_ms=(clock.monotonic() - began) * 1000,
+            cut=cut,
+        )
+    except ToolError as answer:
+        message, cut = cut_text(str(answer))
+        error = ErrorInfo(code=ErrorCode.TOOL_ERROR, message=message)
+    except (Exception, SystemExit, asyncio.CancelledError) as raised:  # noqa: BLE001  # the worker's edge
+        _unless_stopped(raised)
+        if isinstance(raised, TimeoutError) and deadline.expired():
+            message = f"{started.name} did not return within {timeout_s:g} s and was given up"
+            error = ErrorInfo(code=ErrorCode.TIMEOUT, message=message, retryable=True)
+        else:
+            error = _defect(started.name, raised, ErrorCode.TOOL_ERROR, retryable=True)
+    return ToolCallFailed(
+        call_id=started.call_id,
+        attempt=started.attempt,
+        error=error,
+        duration_ms=(clock.monotonic() - began) * 1000,
+        cut=cut,
+    )
+
+
+def cancelled(started: ModelCallStarted | ToolCallStarted) -> ModelCallFailed | ToolCallFailed:
+    """The outcome of a call that was stopped because the run is being cancelled."""
+    message = "stopped because the run was cancelled; it may have taken effect"
+    error = ErrorInfo(code=ErrorCode.CANCELLED, message=message)
+    outcome = ModelCallFailed if isinstance(started, ModelCallStarted) else ToolCallFailed
+    return outcome(call_id=started.call_id, attempt=started.attempt, error=error)
+
+
+def _completed(
+    started: ModelCallStarted, reply: ModelReply, duration_ms: float
+) -> ModelCallCompleted | ModelCallFailed:
+    tool_calls = tuple(
+        ToolRequest(
+            call_id=f"{started.call_id}.t{index}",
+            provider_id=whole_characters(call.provider_id),
+            name=whole_characters(call.name),
+            arguments=whole_characters(call.arguments),
+        )
+        for index, call in enumerate(reply.tool_calls)
+    )
+    asked = sum(len(call.model_dump_json()) for call in tool_calls)
+    if asked > MAX_TEXT_BYTES:
+        message = f"the model asked for tool calls of {asked:,} bytes; a record has room for {MAX_TEXT_BYTES:,}"
+        raise ModelFailure(ErrorInfo(code=ErrorCode.TOO_LARGE, message=message), reply.usage, reply.cost_usd)
+    text, cut = cut_text(reply.text) if reply.text is not None else (None, None)
+    reasoning, _ = cut_text(reply.reasoning) if reply.reasoning is not None else (None, None)
+    return ModelCallCompleted(
+        call_id=started.call_id,
+        attempt=started.attempt,
+        text=text,
+        reasoning=reasoning,
+        tool_calls=tool_calls,
+        usage=reply.usage,
+        cost_usd=reply.cost_usd,
+        finish_reason=_name(reply.finish_reason),
+        model=_name(reply.model),
+        response_id=_name(reply.response_id),
+        first_token_ms=reply.first_token_ms,
+        duration_ms=duration_ms,
+        cut=cut,
+    )
+
+
+def _name(text: str | None) -> str | None:
+    """As the provider wrote it, unless it is no name."""
+    return whole_characters(text[:MAX_MESSAGE_CHARACTERS]) if text is not None else None
+
+
+def _unless_stopped(raised: BaseException) -> None:
+    """Raises it again when it is this call that is being cancelled, and not something that it had waited for."""
+    task = asyncio.current_task()
+    if isinstance(raised, asyncio.CancelledError) and task is not None and task.cancelling():
+        raise raised
+
+
+def _defect(
+    where: str, raised: BaseException, code: ErrorCode = ErrorCode.INTERNAL, retryable: bool = False
+) -> ErrorInfo:
+    text = f"{where} raised {type(raised).__name__}: {raised}"[:MAX_MESSAGE_CHARACTERS]
+    return ErrorInfo(code=code, message=whole_characters(text), retryable=retryable)

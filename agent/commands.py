@@ -1,0 +1,39 @@
+"""What a decision can ask of the worker. Values only."""
+
+from typing import NamedTuple
+
+from ledgent.schemas.errors import ErrorCode
+from ledgent.schemas.events import AnyEvent
+
+
+class CallModel(NamedTuple):
+    """Ask the model: `model_call.started`, then the call."""
+
+    call_id: str
+    attempt: int
+
+
+class CallTool(NamedTuple):
+    """Validate the arguments and call the tool: `tool_call.started`, then the call; or `tool_call.rejected`."""
+
+    call_id: str
+    attempt: int
+
+
+class ScheduleRetry(NamedTuple):
+    """Wait before the next attempt: `retry.scheduled`, its delay drawn from [least_s, most_s]."""
+
+    call_id: str
+    attempt: int
+    least_s: float
+    most_s: float
+    code: ErrorCode
+
+
+class Record(NamedTuple):
+    """Write down what has been decided; nothing else is to be done."""
+
+    event: AnyEvent
+
+
+Command = CallModel | CallTool | ScheduleRetry | Record

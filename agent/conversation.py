@@ -1,0 +1,106 @@
+"""A conversation held in the calling process: one run, several messages. No decisions."""
+
+from collections.abc import Callable
+from types import TracebackType
+
+from ledgent.agent.clock import SystemClock
+from ledgent.agent.loop import RunLoop
+from ledgent.agent.models.port import Delta
+from ledgent.agent.running import RunResult, attended, check_priced, log_at, result_of, start_request
+from ledgent.agent.spec import Definition
+from ledgent.agent.writing import OnRecord
+from ledgent.producers.identity import new_request_id
+from ledgent.schemas.acceptance import Guard
+from ledgent.schemas.agents import Limits
+from ledgent.schemas.errors import LedgentError, RequestRefused, UsageError
+from ledgent.schemas.ports import Log
+from ledgent.schemas.requests import AnyRequest, EndConversation, SendMessage, encode_request
+from ledgent.schemas.state import RunState
+
+
+class Conversation:
+    """One run of a conversational agent. Leaving the block ends it; leaving by an exception does not.
+
+    Between messages the run is suspended in the log, so any worker may take it up should this process die.
+    """
+
+    def __init__(
+        self,
+        agent: Definition,
+        *,
+        limits: Limits | None = None,
+        session: str | None = None,
+        labels: dict[str, str] | None = None,
+        log: Log | str | None = None,
+        on_record: OnRecord | None = None,
+        on_delta: Callable[[Delta], None] | None = None,
+    ) -> None:
+        if not agent.conversational:
+            raise UsageError(
+                f"agent {agent.name} is not conversational: make it with conversational=True, or use run()"
+            )
+        check_priced(agent, limits)
+        self._agent = agent
+        self._log = log_at(log)
+        self._request = start_request(agent.name, None, limits, session, labels)
+        self.run_id = self._request.run_id
+        self._on_record = on_record
+        self._on_delta = on_delta
+        self._loop = self._new_loop()
+        self._begun = False
+
+    @property
+    def state(self) -> RunState:
+        return self._loop.state
+
+    async def send(self, text: str) -> RunResult:
+        """The answer to a message. A run that a tool or a limit has ended says so in the result's status.
+
+        Raises RequestRefused once the conversation has ended, RecordTooLarge.
+        """
+        if not isinstance(text, str):
+            raise UsageError(f"a message is a text, not {type(text).__name__}")
+        if not self._begun:
+            request = self._request.model_copy(update={"input": text})
+            encode_request(request)
+            self._loop = self._new_loop()
+            self._loop.begin(request, accept=True)
+            self._begun = True
+            return await self._work()
+        return await self._do(SendMessage(request_id=new_request_id(), run_id=self.run_id, text=text))
+
+    async def end(self) -> RunResult:
+        """Completes the run; its output is the last answer."""
+        if not self._begun or self.state.ended:
+            return result_of(self.state)
+        return await self._do(EndConversation(request_id=new_request_id(), run_id=self.run_id))
+
+    async def _do(self, request: AnyRequest) -> RunResult:
+        if self.state.ended:
+            raise RequestRefused(f"run {self.run_id} has ended ({self.state.status}): it takes no further message")
+        encode_request(request)  # one that is too large is refused here, not in the middle of the run
+        if self.state.suspended == "handed_over":  # an earlier message was given up while it was worked on
+            self._loop.take_up()
+        self._loop.accept(request)
+        return await self._work()
+
+    async def _work(self) -> RunResult:
+        try:
+            with attended(self._log, self._loop):
+                return result_of(await self._loop.work())
+        except LedgentError:
+            await self._loop.let_go()
+            raise
+
+    def _new_loop(self) -> RunLoop:
+        state = RunState(self.run_id)
+        return RunLoop(self._log, self._agent, state, Guard(), SystemClock(), self._on_record, self._on_delta)
+
+    async def __aenter__(self) -> "Conversation":
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if kind is None:
+            await self.end()

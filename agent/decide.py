@@ -1,0 +1,182 @@
+"""What comes next in a run, from its state alone: the tool loop. Pure: no clock but `state.now`, no ids, no I/O."""
+
+import difflib
+from collections.abc import Iterator
+from datetime import timedelta
+
+from ledgent.agent.commands import CallModel, CallTool, Command, Record, ScheduleRetry
+from ledgent.schemas.agents import AgentSpec, RetryPolicy
+from ledgent.schemas.errors import ErrorCode, ErrorInfo
+from ledgent.schemas.events import (
+    ModelCallFailed,
+    RunCancelled,
+    RunCompleted,
+    RunFailed,
+    RunLimited,
+    RunSuspended,
+    ToolCallFailed,
+    ToolCallRejected,
+    ToolCallUncertain,
+)
+from ledgent.schemas.state import Assistant, ModelCall, Phase, RunState, Status, ToolCall
+
+TOOL_RETRY = RetryPolicy()
+"""The pauses between a tool's attempts; how many there are is the tool's own."""
+
+LONGEST_PAUSE_S = 86_400.0
+"""Between two attempts, whatever the other side asked for: it may write any number."""
+MOST_DOUBLINGS = 100
+"""Of a pause's bound; far beyond any that is waited for, and within what a float holds."""
+LONGEST_NAME = 200
+"""Characters of an unknown tool's name that are compared and told."""
+
+_BUSY = frozenset({Phase.RUNNING, Phase.WAITING})
+
+
+def decide(state: RunState) -> tuple[Command, ...]:
+    """The next commands; none before a run starts, while it waits, or after it ends."""
+    agent = state.agent
+    if state.status is not Status.RUNNING or agent is None:
+        return ()
+    if lost := tuple(_given_up(state, agent)):
+        return lost
+    if state.cancel_requested is not None:
+        return _cancelled(state)
+    if state.model_call is not None:
+        return _about_model_call(state, agent, state.model_call)
+    if state.tool_calls:
+        return _about_tool_calls(state, agent)
+    return _about_turn(state, agent)
+
+
+def _given_up(state: RunState, agent: AgentSpec) -> Iterator[Command]:
+    """What becomes of calls whose process went away: each attempt gets an outcome."""
+    call = state.model_call
+    if call and call.phase is Phase.LOST:
+        message = "the process that made this call went away before its answer was recorded; it may have been billed"
+        yield Record(ModelCallFailed(call_id=call.call_id, attempt=call.attempt, error=_interrupted(message)))
+    for call_id, tool_call in state.tool_calls.items():
+        if tool_call.phase is not Phase.LOST:
+            continue
+        spec = agent.tool(tool_call.request.name)
+        if spec and spec.idempotent:
+            error = _interrupted("the process that made this call went away before its result was recorded")
+            yield Record(ToolCallFailed(call_id=call_id, attempt=tool_call.attempt, error=error))
+        else:
+            message = (
+                f"The outcome of this call to {tool_call.request.name} is unknown: it was interrupted, and it may or "
+                "may not have taken effect. It was not made again. Check before you repeat it."
+            )
+            yield Record(ToolCallUncertain(call_id=call_id, attempt=tool_call.attempt, message=message))
+
+
+def _cancelled(state: RunState) -> tuple[Command, ...]:
+    running = [call.phase for call in (state.model_call, *state.tool_calls.values()) if call]
+    if Phase.RUNNING in running:
+        return ()
+    return (Record(RunCancelled(reason=state.cancel_requested or "")),)
+
+
+def _about_model_call(state: RunState, agent: AgentSpec, call: ModelCall) -> tuple[Command, ...]:
+    if call.phase in _BUSY:
+        return ()
+    if call.phase is Phase.DUE:
+        return _limited(state) or (CallModel(call.call_id, call.attempt + 1),)
+    error = call.error or ErrorInfo(code=ErrorCode.INTERNAL, message="failed without an error")
+    retry = agent.model.retry
+    if error.retryable and (out_of_time := _out_of_time(state)):
+        return out_of_time
+    if not error.retryable or call.attempt >= retry.attempts:
+        return (Record(RunFailed(error=error)),)
+    if error.code is ErrorCode.INTERRUPTED:
+        return _limited(state) or (CallModel(call.call_id, call.attempt + 1),)
+    return (_retry(state, call.call_id, call.attempt, error, retry),)
+
+
+def _about_tool_calls(state: RunState, agent: AgentSpec) -> tuple[Command, ...]:
+    commands: list[Command] = []
+    for call_id, call in state.tool_calls.items():
+        if call.phase is Phase.REQUESTED and agent.tool(call.request.name) is None:
+            commands.append(Record(_unknown(agent, call)))
+        elif call.phase in (Phase.REQUESTED, Phase.DUE):
+            commands.append(CallTool(call_id, call.attempt + 1))
+        elif call.phase is Phase.FAILED and call.error is not None:
+            if call.error.code is ErrorCode.INTERRUPTED:
+                commands.append(CallTool(call_id, call.attempt + 1))
+            else:
+                commands.append(_retry(state, call_id, call.attempt, call.error, TOOL_RETRY))
+    out_of_time = _out_of_time(state)
+    if out_of_time and not any(call.phase is Phase.RUNNING for call in state.tool_calls.values()):
+        return out_of_time
+    return () if out_of_time else tuple(commands)
+
+
+def _about_turn(state: RunState, agent: AgentSpec) -> tuple[Command, ...]:
+    """Between calls: answered, limited, waiting for the user, or the model's turn."""
+    if state.ending or state.end_requested:
+        return (Record(RunCompleted(output=state.output)),)
+    answered = bool(state.messages) and isinstance(state.messages[-1], Assistant)
+    if answered and not agent.conversational:
+        return (Record(RunCompleted(output=state.output)),)
+    if not state.messages and not agent.conversational:
+        error = ErrorInfo(code=ErrorCode.INVALID_REQUEST, message=f"agent {agent.name} needs an input")
+        return (Record(RunFailed(error=error)),)
+    if answered or not state.messages:
+        return (Record(RunSuspended(reason="input")),)
+    return _limited(state) or (CallModel(f"m{state.spent.steps + 1}", 1),)
+
+
+def _limited(state: RunState) -> tuple[Command, ...]:
+    """The end of a run that has reached a bound; checked before each model call, so a run overruns by at most one."""
+    limits, spent = state.limits, state.spent
+    next_is_new = state.model_call is None
+    if limits.steps is not None and next_is_new and spent.steps >= limits.steps:
+        return (Record(RunLimited(limit="steps", bound=limits.steps, used=spent.steps)),)
+    if limits.tokens is not None and spent.tokens >= limits.tokens:
+        return (Record(RunLimited(limit="tokens", bound=limits.tokens, used=spent.tokens)),)
+    if limits.cost_usd is not None and spent.cost_usd >= limits.cost_usd:
+        return (Record(RunLimited(limit="cost_usd", bound=limits.cost_usd, used=spent.cost_usd)),)
+    return _out_of_time(state)
+
+
+def _out_of_time(state: RunState) -> tuple[Command, ...]:
+    left = seconds_left(state)
+    if left is None or left > 0 or state.limits.seconds is None:
+        return ()
+    bound = state.limits.seconds
+    return (Record(RunLimited(limit="seconds", bound=bound, used=bound - left)),)
+
+
+def seconds_left(state: RunState) -> float | None:
+    """Until the run's deadline, seconds; None without one."""
+    if state.limits.seconds is None or state.started_at is None or state.now is None:
+        return None
+    deadline = state.started_at + timedelta(seconds=state.limits.seconds)
+    return (deadline - state.now).total_seconds()
+
+
+def _retry(state: RunState, call_id: str, attempt: int, error: ErrorInfo, policy: RetryPolicy) -> ScheduleRetry:
+    """Anything up to a bound that doubles ("full jitter"), not less than was asked for, not past the run's deadline."""
+    least = min(max(error.retry_after_s or 0.0, 0.0), LONGEST_PAUSE_S)
+    most = max(least, min(policy.max_s, policy.first_s * 2.0 ** min(attempt - 1, MOST_DOUBLINGS)))
+    if (left := seconds_left(state)) is not None:
+        least, most = min(least, max(left, 0.0)), min(most, max(left, 0.0))
+    return ScheduleRetry(call_id, attempt + 1, least, most, error.code)
+
+
+def _unknown(agent: AgentSpec, call: ToolCall) -> ToolCallRejected:
+    names = [tool.name for tool in agent.tools]
+    name = call.request.name[:LONGEST_NAME]
+    nearest = tuple(difflib.get_close_matches(name, names, n=3, cutoff=0.5))
+    hint = f"Did you mean {' or '.join(nearest)}?" if nearest else f"The tools are: {', '.join(names) or 'none'}."
+    return ToolCallRejected(
+        call_id=call.request.call_id,
+        name=call.request.name,
+        reason="unknown_tool",
+        message=f"There is no tool named {name!r}. {hint}",
+        suggestions=nearest,
+    )
+
+
+def _interrupted(message: str) -> ErrorInfo:
+    return ErrorInfo(code=ErrorCode.INTERRUPTED, message=message, retryable=True)

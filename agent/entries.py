@@ -1,0 +1,71 @@
+"""The agent that people write: its definition (spec.py) with all the ways to run it (running.py, conversation.py)."""
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from ledgent.agent.conversation import Conversation
+from ledgent.agent.models.port import Delta
+from ledgent.agent.running import RunResult, blocking, log_at, run_agent, start_request, stream_agent
+from ledgent.agent.spec import Definition
+from ledgent.agent.writing import OnRecord
+from ledgent.producers.submit import start_run
+from ledgent.schemas.agents import Limits
+from ledgent.schemas.ports import Log
+
+
+@dataclass(frozen=True)
+class Agent(Definition):
+    """A named agent: a model, its instructions and its tools.
+
+    `model` is a model's name for the OpenAI-compatible adapter, or any `Model`. `tools` are made by `@tool`, or plain
+    functions. Raises UsageError for a name that is none, and when two tools share one.
+    """
+
+    async def run(
+        self,
+        input: str | None,
+        *,
+        limits: Limits | None = None,
+        session: str | None = None,
+        labels: dict[str, str] | None = None,
+        log: Log | str | None = None,
+        on_record: OnRecord | None = None,
+        on_delta: Callable[[Delta], None] | None = None,
+    ) -> RunResult:
+        """Runs here until the end (a conversation: until its first answer); every step is in the log before it counts.
+
+        A run that fails, is limited or cancelled is a result, not an exception. `log`: a log or its URL, LEDGENT_LOG by
+        default. `on_record` sees each record once it is durable, `on_delta` each piece of a streamed answer.
+        Raises UsageError, LogUnavailable, LogFull, RecordTooLarge.
+        """
+        request = start_request(self.name, input, limits, session, labels)
+        return await run_agent(self, request, log, on_record, on_delta)
+
+    def run_sync(self, input: str | None, **options: Any) -> RunResult:
+        """As `run`, for code that is not async; works inside a running event loop too, which it blocks."""
+        return blocking(self.run(input, **options))
+
+    def stream(self, input: str | None, **options: Any) -> AsyncIterator[Delta | RunResult]:
+        """The pieces of the answers as they come, then the result. Options as for `run`."""
+        return stream_agent(partial(self.run, input, **options))
+
+    async def submit(
+        self,
+        input: str | None,
+        *,
+        limits: Limits | None = None,
+        session: str | None = None,
+        labels: dict[str, str] | None = None,
+        log: Log | str | None = None,
+    ) -> str:
+        """Asks for a run by whichever worker takes it; the run's id, once the request is durable."""
+        return await start_run(log_at(log), self.name, input, limits=limits, session=session, labels=labels)
+
+    def conversation(self, **options: Any) -> Conversation:
+        """A conversation held here: `async with agent.conversation() as chat: answer = await chat.send("Hello")`.
+
+        Options as for `run`. Raises UsageError for an agent that is not conversational.
+        """
+        return Conversation(self, **options)

@@ -1,0 +1,305 @@
+"""One run at work: folds, decides, records, carries out, again until it ends or waits. No policy.
+
+Every intent is durable before it starts, every outcome before anyone is told of it. Outcomes of calls come in through
+one queue; after each record folded the loop decides, and records all intents before it takes the next outcome. So an
+outcome rides to the log with the intents that follow from it.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from functools import partial
+
+from ledgent.agent.applying import event_of, refusal_of
+from ledgent.agent.carry_out import Intent, Outcome, call_model, call_tool, cancelled
+from ledgent.agent.clock import Clock
+from ledgent.agent.commands import CallModel, CallTool, Command, Record, ScheduleRetry
+from ledgent.agent.decide import decide, seconds_left
+from ledgent.agent.models.port import Delta
+from ledgent.agent.render import Renderer, request_digest
+from ledgent.agent.spec import Definition
+from ledgent.agent.tools.function import InvalidArguments
+from ledgent.agent.writing import OnRecord, RunWriter
+from ledgent.schemas.acceptance import Guard
+from ledgent.schemas.errors import ErrorCode, ErrorInfo, LogError, LogUnavailable, RecordTooLarge
+from ledgent.schemas.events import (
+    AnyEvent,
+    ModelCallStarted,
+    RetryScheduled,
+    RunClaimed,
+    RunFailed,
+    RunStarted,
+    RunSuspended,
+    TimerFired,
+    ToolCallRejected,
+    ToolCallStarted,
+)
+from ledgent.schemas.ports import Log
+from ledgent.schemas.requests import AnyRequest, StartRun
+from ledgent.schemas.state import Phase, RunState
+
+GRACE_S = 0.005
+"""A call that runs into the run's deadline is given this much more, so that its outcome falls after the deadline."""
+
+
+class RunLoop:
+    """Works on one run that its process claims. One task at a time may be in `work`."""
+
+    def __init__(
+        self,
+        log: Log,
+        agent: Definition,
+        state: RunState,
+        guard: Guard,
+        clock: Clock,
+        on_record: OnRecord | None = None,
+        on_delta: Callable[[Delta], None] | None = None,
+    ) -> None:
+        self._log = log
+        self._agent = agent
+        self._clock = clock
+        self._on_delta = on_delta
+        self._writer = RunWriter(log, state, guard, clock, on_record)
+        self._renderer: Renderer | None = None
+        self._incoming: asyncio.Queue[Outcome | AnyRequest] = asyncio.Queue()
+        self._starting: list[Intent] = []
+        self._calls: set[asyncio.Task[None]] = set()
+        self._timers: list[asyncio.TimerHandle] = []
+        self._in_hand: list[str] = []
+
+    @property
+    def state(self) -> RunState:
+        """As of the last record made; it may not be durable yet."""
+        return self._writer.state
+
+    def begin(self, request: StartRun, *, accept: bool) -> None:
+        """Records the claim and start of a new run; with `accept` the request goes to the log in the same commit.
+
+        Raises RecordTooLarge, before anything is written.
+        """
+        if accept:
+            self._writer.accept(request)
+        self._in_hand.append(request.request_id)
+        self._writer.claim()
+        self._writer.record(RunClaimed(reason="started"), None)
+        limits = self._agent.limits
+        if request.limits is not None:
+            limits = limits.model_copy(update=request.limits.model_dump(exclude_none=True))
+        started = RunStarted(
+            request_id=request.request_id,
+            agent=self._agent.spec,
+            input=request.input,
+            limits=limits,
+            session=request.session,
+            labels=request.labels,
+        )
+        try:
+            self._writer.record(started, 1)
+        except RecordTooLarge as error:
+            if accept:
+                raise
+            self._writer.record(RunFailed(error=ErrorInfo(code=ErrorCode.TOO_LARGE, message=str(error))), 1)
+
+    def take_up(self) -> None:
+        """Records the claim on a run that has begun, and sets its timers again."""
+        self._writer.claim()
+        resumed = self.state.suspended is not None
+        self._writer.record(RunClaimed(reason="resumed" if resumed else "taken_over"), None)
+        now = self._clock.now()
+        for call in (self.state.model_call, *self.state.tool_calls.values()):
+            if call and call.phase is Phase.WAITING and call.due_at and call.timer_seq:
+                self._set_timer((call.due_at - now).total_seconds(), call.timer_seq, ())
+
+    def post(self, request: AnyRequest) -> None:
+        """Hands the loop a request for its run."""
+        self._incoming.put_nowait(request)
+
+    def accept(self, request: AnyRequest) -> None:
+        """Hands the loop a request that the log does not have yet: the next append stores it too."""
+        self._writer.accept(request)
+        self.post(request)
+
+    async def let_go(self) -> None:
+        """Gives back the requests that this loop has not finished, for whoever works on the run next."""
+        left, self._in_hand = self._in_hand + self._late(), []
+        if left:
+            with contextlib.suppress(LogError, LogUnavailable):  # a log that has failed takes nothing back
+                await asyncio.shield(self._log.release(left))
+
+    def _late(self) -> list[str]:
+        """The requests that nobody has looked at."""
+        late = []
+        while not self._incoming.empty():
+            if not isinstance(incoming := self._incoming.get_nowait(), Outcome):
+                late.append(incoming.request_id)
+        return late
+
+    async def work(self) -> RunState:
+        """Works until the run ends or is suspended; its state then. When cancelled, it hands the run over first.
+
+        Raises ConcurrentAppend when another writer took the run, LogFull, LogUnavailable.
+        """
+        try:
+            async with asyncio.TaskGroup() as group:
+                await self._work(group)
+        except BaseExceptionGroup as group:
+            raise group.exceptions[0] from None
+        except asyncio.CancelledError:
+            await asyncio.shield(self._hand_over())
+            raise
+        finally:
+            self._drop_timers()
+        if self.state.ended and (late := self._late()):
+            await self._log.finish(late, refused="the run has ended")
+        return self.state
+
+    async def _work(self, group: asyncio.TaskGroup) -> None:
+        self._decide()  # what follows from the claim comes before any request
+        while True:
+            while not self._incoming.empty():
+                await self._take_in(self._incoming.get_nowait())
+            self._decide()
+            waits = self.state.suspended is not None
+            if self.state.ended or waits:
+                self._writer.finish(self._in_hand)
+                self._in_hand = []
+            await self._writer.flush()
+            if self.state.ended or waits:
+                return
+            self._start(group)
+            await self._take_in(await self._incoming.get())
+
+    def _start(self, group: asyncio.TaskGroup) -> None:
+        """Begins the calls whose intents have become durable; once the run is being cancelled, stops all instead."""
+        cancelling = self.state.cancel_requested is not None
+        for intent in self._starting:
+            if cancelling:  # a task cancelled before its first step would have no outcome
+                self._incoming.put_nowait(Outcome(cancelled(intent.started), intent.seq, intent.span))
+                continue
+            task = group.create_task(self._outcome_of(intent))
+            self._calls.add(task)
+            task.add_done_callback(self._calls.discard)
+        self._starting.clear()
+        if cancelling:
+            for task in self._calls:
+                task.cancel()
+
+    async def _take_in(self, incoming: "Outcome | AnyRequest") -> None:
+        if isinstance(incoming, Outcome):
+            if not self.state.ended:
+                self._writer.record(incoming.event, incoming.cause, *incoming.span)
+        elif refusal := refusal_of(incoming, self.state):
+            await self._writer.flush()  # the request itself may be on its way to the log
+            await self._log.finish([incoming.request_id], refused=refusal)
+        else:
+            self._in_hand.append(incoming.request_id)
+            if event := event_of(incoming, self.state):
+                self._writer.record(event, None)
+        self._decide()
+
+    def _decide(self) -> None:
+        """Records all intents that follow, until nothing more does."""
+        while commands := decide(self.state):
+            cause = self.state.seq
+            for command in commands:
+                self._intend(command, cause)
+
+    def _intend(self, command: Command, cause: int) -> None:
+        match command:
+            case Record(event):
+                self._writer.record(event, cause, *_span_of(event))
+            case CallModel(call_id, attempt):
+                self._intend_model_call(call_id, attempt, cause)
+            case CallTool(call_id, attempt):
+                self._intend_tool_call(call_id, attempt, cause)
+            case ScheduleRetry(call_id, attempt, least_s, most_s, code):
+                delay_s = self._clock.draw(least_s, most_s)
+                event = RetryScheduled(call_id=call_id, attempt=attempt, delay_s=delay_s, code=code)
+                span = (call_id, attempt, "wait")
+                self._set_timer(delay_s, self._writer.record(event, cause, *span).seq, span)
+
+    def _intend_model_call(self, call_id: str, attempt: int, cause: int) -> None:
+        spec = self.state.agent or self._agent.spec
+        if self._renderer is None:
+            self._renderer = Renderer(spec)
+        body = self._renderer.request(self.state)
+        event = ModelCallStarted(
+            call_id=call_id,
+            attempt=attempt,
+            provider=spec.model.provider,
+            model=spec.model.name,
+            request_digest=request_digest(body),
+        )
+        span = (call_id, attempt)
+        seq = self._writer.record(event, cause, *span).seq
+        timeout_s = self._within_deadline(spec.model.timeout_s)
+        call = partial(call_model, self._agent.live_model, event, body, timeout_s, self._clock, self._on_delta)
+        self._starting.append(Intent(call, event, seq, span))
+
+    def _intend_tool_call(self, call_id: str, attempt: int, cause: int) -> None:
+        request = self.state.tool_calls[call_id].request
+        span = (call_id, attempt)
+        tool = self._agent.tool(request.name)
+        try:
+            if tool is None:
+                raise InvalidArguments(f"The tool {request.name} is not available at the moment.")
+            arguments = tool.parse(request.arguments)
+        except InvalidArguments as error:
+            rejected = ToolCallRejected(
+                call_id=call_id, name=request.name, reason="invalid_arguments", message=str(error)[:8000]
+            )
+            self._writer.record(rejected, cause, *span)
+            return
+        event = ToolCallStarted(
+            call_id=call_id,
+            attempt=attempt,
+            name=request.name,
+            arguments=request.arguments,
+            idempotency_key=f"{self.state.run_id}/{call_id}",
+        )
+        seq = self._writer.record(event, cause, *span).seq
+        timeout_s = self._within_deadline(tool.spec.timeout_s)
+        call = partial(call_tool, tool, event, arguments, self.state.run_id, timeout_s, self._clock)
+        self._starting.append(Intent(call, event, seq, span))
+
+    async def _outcome_of(self, intent: Intent) -> None:
+        try:
+            event = await intent.call()
+        except asyncio.CancelledError:
+            if self.state.cancel_requested is None:
+                raise
+            event = cancelled(intent.started)
+        self._incoming.put_nowait(Outcome(event, intent.seq, intent.span))
+
+    def _within_deadline(self, timeout_s: float) -> float:
+        left = seconds_left(self.state)
+        return timeout_s if left is None else max(0.0, min(timeout_s, left + GRACE_S))
+
+    def _set_timer(self, delay_s: float, seq: int, span: tuple[str | int, ...]) -> None:
+        fired = Outcome(TimerFired(timer_seq=seq), seq, span)
+        self._timers.append(self._clock.call_later(max(0.0, delay_s), lambda: self._incoming.put_nowait(fired)))
+
+    def _drop_timers(self) -> None:
+        for timer in self._timers:
+            timer.cancel()
+        self._timers.clear()
+        self._starting.clear()
+
+    async def _hand_over(self) -> None:
+        """Records the outcomes that are in, and that the run is anybody's; calls under way follow the crash rule."""
+        while not self._incoming.empty():
+            incoming = self._incoming.get_nowait()
+            if not isinstance(incoming, Outcome):
+                self._in_hand.append(incoming.request_id)
+            elif not self.state.ended:
+                self._writer.record(incoming.event, incoming.cause, *incoming.span)
+        if not self.state.ended and self.state.seq:
+            self._writer.record(RunSuspended(reason="handed_over"), None)
+        await self._writer.flush()
+        await self.let_go()
+
+
+def _span_of(event: AnyEvent) -> tuple[str | int, ...]:
+    """The span of an event that was decided: its call's attempt, or the run's own."""
+    call_id = getattr(event, "call_id", None)
+    return (call_id, getattr(event, "attempt", 1)) if call_id else ()

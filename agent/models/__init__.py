@@ -1,0 +1,1 @@
+"""Who answers: the model port and its adapters. No log, no state."""

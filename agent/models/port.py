@@ -1,0 +1,84 @@
+"""What a model is to the worker: one call in, one reply or one structured failure out. The port only."""
+
+from collections.abc import Callable
+from typing import Literal, NamedTuple, Protocol
+
+from ledgent.schemas.agents import ModelSpec
+from ledgent.schemas.errors import ErrorInfo, LedgentError
+from ledgent.schemas.events import Usage
+
+
+class ModelRequest(NamedTuple):
+    """One attempt of a model call."""
+
+    call_id: str
+    attempt: int
+    body: bytes
+    """The chat-completions request as JSON, byte for byte what the log's request digest was made of."""
+    timeout_s: float
+    """For the whole attempt, its stream included."""
+
+
+class AskedTool(NamedTuple):
+    """A tool call as the model asked for it."""
+
+    provider_id: str
+    name: str
+    arguments: str
+    """As the model wrote it: usually JSON, not always."""
+
+
+class ModelReply(NamedTuple):
+    """A complete answer."""
+
+    text: str | None
+    tool_calls: tuple[AskedTool, ...] = ()
+    reasoning: str | None = None
+    usage: Usage = Usage()
+    cost_usd: float | None = None
+    """None: the price of this model is not known."""
+    finish_reason: str | None = None
+    model: str | None = None
+    response_id: str | None = None
+    first_token_ms: float | None = None
+    """Streamed calls only."""
+
+
+class Delta(NamedTuple):
+    """A piece of a streamed answer: provisional, never in the log."""
+
+    call_id: str
+    kind: Literal["text", "reasoning", "tool_arguments"]
+    text: str
+
+
+class ModelFailure(LedgentError):
+    """The attempt failed; the adapter has decided its code."""
+
+    def __init__(self, error: ErrorInfo, usage: Usage | None = None, cost_usd: float | None = None) -> None:
+        super().__init__(error.message)
+        self.error = error
+        self.usage = usage or Usage()
+        """What the failed attempt is known to have used."""
+        self.cost_usd = cost_usd
+
+
+class Model(Protocol):
+    """A model of one provider."""
+
+    @property
+    def spec(self) -> ModelSpec:
+        """What a run freezes of it."""
+        ...
+
+    async def complete(self, request: ModelRequest, on_delta: Callable[[Delta], None] | None = None) -> ModelReply:
+        """The answer. Raises ModelFailure, and nothing else but asyncio.CancelledError."""
+        ...
+
+    def priced(self) -> bool:
+        """Whether replies will carry their cost."""
+        ...
+
+    async def aclose(self) -> None:
+        """Closes the connections that the running event loop has open."""
+        ...

@@ -1,0 +1,47 @@
+"""A model call's request, as a pure function of the state: what replay rebuilds and whose digest the log keeps."""
+
+import hashlib
+from typing import Any
+
+import orjson
+
+from ledgent.schemas.agents import AgentSpec
+from ledgent.schemas.state import RunState, message_as_json
+
+
+class Renderer:
+    """Renders the requests of one run; keeps the bytes of messages already rendered, which never change."""
+
+    def __init__(self, agent: AgentSpec) -> None:
+        fixed: dict[str, Any] = {"model": agent.model.name, **agent.model.parameters}
+        if agent.model.stream:
+            fixed["stream"] = True
+            fixed["stream_options"] = {"include_usage": True}
+        if agent.tools:
+            fixed["tools"] = [
+                {
+                    "type": "function",
+                    "function": {
+                        "name": tool.name,
+                        "description": tool.description,
+                        "parameters": tool.parameters,
+                    },
+                }
+                for tool in agent.tools
+            ]
+        self._head = orjson.dumps(fixed)[:-1] + b',"messages":['
+        self._messages: list[bytes] = []
+        if agent.instructions:
+            self._messages.append(orjson.dumps({"role": "system", "content": agent.instructions}))
+        self._system = len(self._messages)
+
+    def request(self, state: RunState) -> bytes:
+        """The chat-completions request for the model call that comes next."""
+        done = len(self._messages) - self._system
+        self._messages += [orjson.dumps(message_as_json(message)) for message in state.messages[done:]]
+        return self._head + b",".join(self._messages) + b"]}"
+
+
+def request_digest(body: bytes) -> str:
+    """SHA-256 of a request's bytes, as hex."""
+    return hashlib.sha256(body).hexdigest()

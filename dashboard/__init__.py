@@ -1,0 +1,1 @@
+"""Who looks: the command line, the web pages and the composition of processes."""

@@ -1,0 +1,127 @@
+"""`ledgent run start|send|end|cancel`: what people ask of runs."""
+
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ledgent.dashboard.cli.options import Agents, Follow, LogUrl, Output, OutputAs, RunId
+
+if TYPE_CHECKING:
+    from ledgent.schemas.ports import Log
+
+Request = Callable[["Log", str], Coroutine[Any, Any, None]]
+
+Steps = Annotated[int | None, typer.Option("--max-steps", min=1, help="Model calls at most.")]
+Tokens = Annotated[int | None, typer.Option("--max-tokens", min=1, help="Tokens at most, in and out.")]
+Cost = Annotated[float | None, typer.Option("--max-cost", min=0.000001, help="US dollars at most.")]
+Seconds = Annotated[float | None, typer.Option("--max-seconds", min=0.001, help="Seconds at most.")]
+
+
+def start(
+    agent: Annotated[str, typer.Argument(metavar="AGENT", help="The agent's name.")],
+    input: Annotated[str | None, typer.Argument(metavar="[INPUT]", help="The first message; - reads it.")] = None,
+    agents: Agents = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Leave the run to a worker, and follow it to its end.")] = False,
+    detach: Annotated[bool, typer.Option("--detach", help="Leave the run to a worker, and print its id.")] = False,
+    label: Annotated[
+        list[str] | None, typer.Option("--label", metavar="KEY=VALUE", help="A label; may be repeated.")
+    ] = None,
+    session: Annotated[str | None, typer.Option("--session", help="The session that the run belongs to.")] = None,
+    max_steps: Steps = None,
+    max_tokens: Tokens = None,
+    max_cost: Cost = None,
+    max_seconds: Seconds = None,
+    output: OutputAs = Output.TABLE,
+    log: LogUrl = None,
+) -> None:
+    """Start a run: here and now with --agents, else by the worker that takes it up.
+
+    Exit code 0 when it completes (or waits for the next message), 1 when it fails, is limited or is cancelled.
+    """
+    from ledgent.dashboard.cli.starting import Asked, run_here, submit
+    from ledgent.dashboard.logs import opened_log, settings_for
+    from ledgent.schemas.agents import Limits
+    from ledgent.schemas.errors import UsageError
+
+    if wait and detach:
+        raise UsageError("--wait and --detach exclude each other")
+    settings = settings_for(log, agents=agents)
+    limits = Limits(steps=max_steps, tokens=max_tokens, cost_usd=max_cost, seconds=max_seconds)
+    asked = Asked(agent, _read(input), limits, session, _labels(label or []))
+    with opened_log(settings.log) as opened:
+        here = bool(settings.agents) and not wait and not detach
+        ok = run_here(opened, settings.agents, asked, output) if here else submit(opened, asked, wait, output)
+    if not ok:
+        raise typer.Exit(1)
+
+
+def send(
+    run: RunId,
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="The message; - reads it.")],
+    follow: Follow = False,
+    log: LogUrl = None,
+) -> None:
+    """Say something more in a conversation; a worker answers."""
+    from ledgent.producers.submit import send_message
+
+    _ask(
+        log, run, lambda opened, run_id: send_message(opened, run_id, _read(text) or ""), "The message is sent", follow
+    )
+
+
+def end(run: RunId, follow: Follow = False, log: LogUrl = None) -> None:
+    """End a conversation once what is under way has settled."""
+    from ledgent.producers.submit import end_conversation
+
+    _ask(log, run, end_conversation, "The conversation is asked to end", follow)
+
+
+def cancel(
+    run: RunId,
+    reason: Annotated[str, typer.Option("--reason", help="Why; it goes into the log.")] = "",
+    follow: Follow = False,
+    log: LogUrl = None,
+) -> None:
+    """Stop what a run has under way, then end it as cancelled."""
+    from ledgent.producers.submit import cancel_run
+
+    _ask(log, run, lambda opened, run_id: cancel_run(opened, run_id, reason), "The run is asked to stop", follow)
+
+
+def _ask(log_url: str | None, run: str, request: Request, done: str, follow: bool) -> None:
+    import asyncio
+
+    from ledgent.dashboard.cli.output import note
+    from ledgent.dashboard.cli.starting import follow_answer
+    from ledgent.dashboard.logs import find_run, log_is_there, opened_log, settings_for
+    from ledgent.schemas.errors import UnknownRun
+
+    url = settings_for(log_url).log
+    if not log_is_there(url):
+        raise UnknownRun(run)
+    with opened_log(url) as opened:
+        run_id = find_run(opened, run)
+        head = opened.head(run_id)
+        asyncio.run(request(opened, run_id))
+        note(f"{done}: run {run_id}.")
+        if follow:
+            follow_answer(opened, run_id, head.guard.seq if head else 0)
+
+
+def _read(given: str | None) -> str | None:
+    import sys
+
+    return sys.stdin.read() if given == "-" else given
+
+
+def _labels(given: list[str]) -> dict[str, str]:
+    from ledgent.schemas.errors import UsageError
+
+    labels: dict[str, str] = {}
+    for label in given:
+        name, mark, value = label.partition("=")
+        if not name or not mark:
+            raise UsageError(f"--label {label!r} is not of the form key=value")
+        labels[name] = value
+    return labels

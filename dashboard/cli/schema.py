@@ -1,0 +1,55 @@
+"""`ledgent schema`: the shapes of events as JSON Schema."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ledgent.dashboard.cli.options import Output, OutputAs
+
+app = typer.Typer(name="schema", help="The shapes of events, as JSON Schema.", no_args_is_help=True)
+
+
+@app.command("list")
+def list_(output: OutputAs = Output.TABLE) -> None:
+    """Every event type, its version and its fields."""
+    from ledgent.dashboard.cli.output import write_rows, write_table
+    from ledgent.schemas.events import EVENT_CLASSES
+
+    rows = [
+        (name, event.version, [field for field in event.model_fields if field != "type"])
+        for name, event in EVENT_CLASSES.items()
+    ]
+    columns = ("type", "version", "fields")
+    if output is Output.TABLE:
+        table = [(name, version, ", ".join(fields)) for name, version, fields in rows]
+        write_table(columns, table, right=("version",), wide="fields")
+    else:
+        write_rows((dict(zip(columns, row, strict=True)) for row in rows), output)
+
+
+@app.command()
+def export(
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Write one file per type and version here.")
+    ] = None,
+) -> None:
+    """JSON Schema 2020-12 of every event type and version: one document, or a file each."""
+    import orjson
+
+    from ledgent.dashboard.cli.output import note, write_json
+    from ledgent.dashboard.schemas_export import event_schemas
+    from ledgent.schemas.errors import UsageError
+
+    schemas = event_schemas()
+    if out is None:
+        write_json(schemas)
+        return
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for name, schema in schemas.items():
+            text = orjson.dumps(schema, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+            (out / f"{name}.json").write_bytes(text)
+    except OSError as error:
+        raise UsageError(f"the schemas cannot be written to {out}: {error.strerror}") from error
+    note(f"{len(schemas)} schemas written to {out}")

@@ -1,0 +1,205 @@
+"""Records as lines for people: when, what, about which call, how long. Pure: it prints nothing and reads no clock."""
+
+from datetime import datetime
+from typing import NamedTuple
+
+import orjson
+
+from ledgent.schemas.codec import Recorded
+from ledgent.schemas.errors import ErrorCode, ErrorInfo
+from ledgent.schemas.events import (
+    AnyEvent,
+    MessageReceived,
+    ModelCallCompleted,
+    ModelCallFailed,
+    ModelCallStarted,
+    RetryScheduled,
+    RunCancelled,
+    RunCancelRequested,
+    RunClaimed,
+    RunCompleted,
+    RunEndRequested,
+    RunFailed,
+    RunLimited,
+    RunStarted,
+    RunSuspended,
+    TimerFired,
+    ToolCallCompleted,
+    ToolCallFailed,
+    ToolCallRejected,
+    ToolCallStarted,
+    ToolCallUncertain,
+)
+
+TEXT_CHARACTERS = 160
+"""Of a text in a line."""
+
+_TONES = {
+    "run.completed": "good",
+    "tool_call.completed": "good",
+    "model_call.completed": "good",
+    "run.failed": "bad",
+    "model_call.failed": "bad",
+    "tool_call.failed": "bad",
+    "tool_call.rejected": "bad",
+    "tool_call.uncertain": "bad",
+    "retry.scheduled": "odd",
+    "run.limited": "odd",
+    "run.cancelled": "odd",
+    "run.cancel_requested": "odd",
+}
+
+
+class Line(NamedTuple):
+    """One record of a run."""
+
+    seq: int
+    at: datetime
+    offset_s: float
+    """Since the run's first record."""
+    type: str
+    call_id: str
+    what: str
+    """On one line, without control characters."""
+    took_ms: float | None
+    tone: str
+    """`good`, `bad`, `odd` or `plain`."""
+
+
+class Timeline:
+    """The lines of one run, fed record by record from the first on: later records name what earlier ones began."""
+
+    def __init__(self) -> None:
+        self._began: datetime | None = None
+        self._tools: dict[str, str] = {}
+
+    def line(self, record: Recorded) -> Line:
+        """The line of the run's next record."""
+        self._began = self._began or record.at
+        event = record.event
+        if isinstance(event, ToolCallStarted | ToolCallRejected):
+            self._tools[event.call_id] = event.name
+        offset_s = (record.at - self._began).total_seconds()
+        took_ms: float | None = getattr(event, "duration_ms", None)
+        if event.type in ("run.completed", "run.failed", "run.cancelled", "run.limited"):
+            took_ms = offset_s * 1000
+        call_id: str = getattr(event, "call_id", "")
+        return Line(
+            record.seq,
+            record.at,
+            offset_s,
+            event.type,
+            call_id,
+            one_line(self._what(event), TEXT_CHARACTERS),
+            took_ms,
+            _TONES.get(event.type, "plain"),
+        )
+
+    def _what(self, event: AnyEvent) -> str:
+        match event:
+            case ToolCallStarted():
+                return f"{event.name}({arguments_in_short(event.arguments)}){_attempt(event.attempt)}"
+            case ToolCallCompleted():
+                return f"{self._tools.get(event.call_id, 'it')} gave {event.result}"
+            case ToolCallFailed():
+                return f"{self._tools.get(event.call_id, 'it')} failed: {_explained(event.error)}"
+            case ToolCallRejected() | ToolCallUncertain():
+                return event.message
+            case ModelCallStarted():
+                return f"asks {event.model}{_attempt(event.attempt)}"
+            case ModelCallCompleted():
+                return _answered(event)
+            case ModelCallFailed():
+                return _explained(event.error) + _attempt(event.attempt)
+            case RetryScheduled():
+                return f"attempt {event.attempt} in {took(event.delay_s * 1000)}, after {event.code}"
+            case _:
+                return what_of_the_run(event)
+
+
+def what_of_the_run(event: AnyEvent) -> str:
+    """What an event of the run as a whole says; empty for one of a call."""
+    match event:
+        case RunClaimed():
+            return {"started": "a worker took it up", "resumed": "a worker took it up again"}.get(
+                event.reason, "another worker took it over"
+            )
+        case RunStarted():
+            return f"{event.agent.name}: {event.input}" if event.input is not None else event.agent.name
+        case RunSuspended():
+            return "waits for the next message" if event.reason == "input" else "handed over, for any worker"
+        case MessageReceived():
+            return event.text
+        case RunEndRequested():
+            return "the conversation may end"
+        case RunCancelRequested() | RunCancelled():
+            return event.reason
+        case TimerFired():
+            return f"the wait of record {event.timer_seq} is over"
+        case RunCompleted():
+            return event.output or ""
+        case RunFailed():
+            return _explained(event.error)
+        case RunLimited():
+            return f"{event.limit}: {event.used:g} used of {event.bound:g}"
+        case _:
+            return ""
+
+
+def took(duration_ms: float | None) -> str:
+    """A duration in the unit that suits it; empty for none."""
+    if duration_ms is None:
+        return ""
+    if duration_ms < 1:
+        return f"{duration_ms:.1f} ms"
+    if duration_ms < 1_000:
+        return f"{duration_ms:.0f} ms"
+    if duration_ms < 60_000:
+        return f"{duration_ms / 1_000:.2f} s"
+    minutes, seconds = divmod(round(duration_ms / 1_000), 60)
+    return f"{minutes} min {seconds} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def one_line(text: str, size: int) -> str:
+    """The text's beginning as one line that a terminal can be given: no control characters."""
+    line = " ".join(printable(text[: 4 * size]).split())
+    return line if len(line) <= size and len(text) <= 4 * size else line[: size - 1] + "…"
+
+
+def printable(text: str) -> str:
+    """The text without what would steer a terminal; line breaks and tabs stay."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def short_id(run_id: str) -> str:
+    """The end of a run's id: its beginning is only the time."""
+    return run_id[-8:]
+
+
+def arguments_in_short(arguments: str) -> str:
+    """A tool call's JSON arguments as Python would write them; as they are where they are no JSON object."""
+    try:
+        parsed = orjson.loads(arguments or "{}")
+    except orjson.JSONDecodeError:
+        return arguments
+    if not isinstance(parsed, dict):
+        return arguments
+    return ", ".join(f"{name}={orjson.dumps(value).decode()}" for name, value in parsed.items())
+
+
+def _answered(event: ModelCallCompleted) -> str:
+    asked = ", ".join(call.name for call in event.tool_calls)
+    said = " ".join(filter(None, (event.text, f"[calls {asked}]" if asked else "")))
+    return said or "answered nothing"
+
+
+def _explained(error: ErrorInfo) -> str:
+    if error.code is ErrorCode.TOOL_ERROR:
+        return error.message
+    return f"{error.code}: {error.message}"
+
+
+def _attempt(attempt: int) -> str:
+    return f" (attempt {attempt})" if attempt > 1 else ""

@@ -1,0 +1,132 @@
+"""A run as the talk it was: who said what, which tools were called and what they gave. Pure: records in, turns out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from ledgent.dashboard.timeline import took, what_of_the_run
+from ledgent.schemas.codec import Recorded
+from ledgent.schemas.events import (
+    MessageReceived,
+    ModelCallCompleted,
+    ModelCallFailed,
+    RetryScheduled,
+    RunCancelled,
+    RunCompleted,
+    RunEndRequested,
+    RunFailed,
+    RunLimited,
+    RunStarted,
+    ToolCallCompleted,
+    ToolCallFailed,
+    ToolCallRejected,
+    ToolCallStarted,
+    ToolCallUncertain,
+    ToolRequest,
+)
+
+TURNS_PER_PAGE = 100
+
+
+@dataclass
+class ToolUse:
+    """A tool call that an answer asked for, and what has come of it so far."""
+
+    request: ToolRequest
+    state: str = "waiting"
+    """`waiting`, `running`, `ok`, `error`, `rejected` or `uncertain`."""
+    answer: str | None = None
+    """What the model is told."""
+    attempts: int = 0
+    duration_ms: float | None = None
+    seq: int = 0
+    """Of the record with the outcome so far; 0: none."""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """Something said, or a remark on how it went."""
+
+    role: str
+    """`system`, `user`, `assistant` or `note`."""
+    seq: int
+    text: str = ""
+    reasoning: str = ""
+    tools: tuple[ToolUse, ...] = ()
+    tone: str = "calm"
+    facts: tuple[str, ...] = field(default=())
+    """Small print: model, tokens, duration."""
+
+
+def turns_of(records: Sequence[Recorded]) -> list[Turn]:
+    """The talk so far, in order."""
+    turns: list[Turn] = []
+    uses: dict[str, ToolUse] = {}
+    for record in records:
+        event = record.event
+        match event:
+            case RunStarted():
+                if event.agent.instructions:
+                    turns.append(Turn("system", record.seq, event.agent.instructions))
+                if event.input is not None:
+                    turns.append(Turn("user", record.seq, event.input))
+            case MessageReceived():
+                turns.append(Turn("user", record.seq, event.text))
+            case ModelCallCompleted():
+                turn = _answer(record.seq, event)
+                uses = {use.request.call_id: use for use in turn.tools}
+                turns.append(turn)
+            case ModelCallFailed():
+                said = f"Attempt {event.attempt} of {event.call_id} failed, {event.error.code}: {event.error.message}"
+                turns.append(Turn("note", record.seq, said, tone="bad"))
+            case RetryScheduled():
+                wait = f"Waited {took(event.delay_s * 1_000)} before attempt {event.attempt} of {event.call_id}"
+                turns.append(Turn("note", record.seq, wait, tone="odd"))
+            case RunEndRequested():
+                turns.append(Turn("note", record.seq, "The conversation was asked to end"))
+            case RunCompleted() | RunFailed() | RunCancelled() | RunLimited():
+                turns.append(_end(record.seq, event))
+            case _:
+                _settle(uses, record)
+    return turns
+
+
+def _answer(seq: int, event: ModelCallCompleted) -> Turn:
+    usage = event.usage
+    used = f"{usage.input_tokens:,} → {usage.output_tokens:,} tokens" if usage.input_tokens else ""
+    facts = tuple(fact for fact in (event.model or "", used, took(event.duration_ms)) if fact)
+    tools = tuple(ToolUse(request) for request in event.tool_calls)
+    return Turn("assistant", seq, event.text or "", event.reasoning or "", tools, facts=facts)
+
+
+def _end(seq: int, event: RunCompleted | RunFailed | RunCancelled | RunLimited) -> Turn:
+    match event:
+        case RunCompleted():
+            return Turn("note", seq, "The run completed", tone="good")
+        case RunFailed():
+            return Turn("note", seq, f"The run failed, {what_of_the_run(event)}", tone="bad")
+        case RunLimited():
+            return Turn("note", seq, f"The run reached a limit, {what_of_the_run(event)}", tone="odd")
+        case RunCancelled():
+            return Turn("note", seq, f"The run was cancelled: {event.reason or 'no reason given'}", tone="odd")
+
+
+def _settle(uses: dict[str, ToolUse], record: Recorded) -> None:
+    """Notes what has come of a tool call; what is said of one that is not known is passed over."""
+    event = record.event
+    use = uses.get(getattr(event, "call_id", ""))
+    if use is None:
+        return
+    use.seq = record.seq
+    match event:
+        case ToolCallStarted():
+            use.state, use.attempts = "running", event.attempt
+        case ToolCallCompleted():
+            use.state, use.answer, use.duration_ms = "ok", event.result, event.duration_ms
+        case ToolCallFailed():
+            use.state, use.answer, use.duration_ms = "error", event.error.message, event.duration_ms
+        case ToolCallRejected():
+            use.state, use.answer = "rejected", event.message
+        case ToolCallUncertain():
+            use.state, use.answer = "uncertain", event.message
+        case _:
+            pass

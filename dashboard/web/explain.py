@@ -1,0 +1,143 @@
+"""How a run stands or ended, in a sentence, and what to do next. Pure: rows in, words out."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from ledgent.dashboard.timeline import took
+from ledgent.dashboard.web.format import money
+from ledgent.processors.runs import RunRow
+from ledgent.processors.spans import Kind, SpanRow, SpanStatus
+from ledgent.schemas.errors import ErrorCode
+from ledgent.schemas.state import Status
+
+LED_TO_IT = 6
+"""Spans that are named as having led to a bad end."""
+
+_NEXT = {
+    ErrorCode.RATE_LIMITED: "The provider kept refusing. Wait and start the run again, or allow more attempts with "
+    "the model's `retry=RetryPolicy(attempts=...)`.",
+    ErrorCode.QUOTA_EXHAUSTED: "The account has no quota left. Add to it at the provider, then start the run again.",
+    ErrorCode.CONTEXT_OVERFLOW: "The conversation no longer fits the model. Take a model with a larger context, or "
+    "let tools return less.",
+    ErrorCode.TIMEOUT: "Nothing came within the time allowed. Raise the model's or the tool's `timeout_s`, or try "
+    "again later.",
+    ErrorCode.CONNECTION: "The provider was not reached. Check the network and OPENAI_BASE_URL, then start the run "
+    "again.",
+    ErrorCode.SERVER_ERROR: "The provider had a fault of its own. Start the run again later.",
+    ErrorCode.AUTH: "The provider refused the credentials. Set a valid key with `export OPENAI_API_KEY=...`, then "
+    "start the run again.",
+    ErrorCode.INVALID_REQUEST: "The provider refused the request as it was. Its message says why; check the model's "
+    "name and parameters.",
+    ErrorCode.CONTENT_FILTERED: "The provider withheld the answer. Look at the messages in the conversation.",
+    ErrorCode.MALFORMED_RESPONSE: "The answer could not be read. Start the run again; if it stays, check that "
+    "OPENAI_BASE_URL speaks the OpenAI protocol.",
+    ErrorCode.TOOL_ERROR: "A tool failed. Its error is in the timeline.",
+    ErrorCode.UNKNOWN_AGENT: "No worker knows this agent. Start one that does: `ledgent worker --agents your.module`.",
+    ErrorCode.INTERRUPTED: "The process that worked on it went away. Start the run again.",
+    ErrorCode.TOO_LARGE: "A record would have been too large. Pass large data by reference.",
+    ErrorCode.INTERNAL: "A defect in code that ran. The message names it; the timeline shows where.",
+}
+
+_LIMITS = {
+    "steps": ("model calls", "`Limits(steps=...)` or `--max-steps`"),
+    "tokens": ("tokens", "`Limits(tokens=...)` or `--max-tokens`"),
+    "cost_usd": ("US dollars", "`Limits(cost_usd=...)` or `--max-cost`"),
+    "seconds": ("seconds", "`Limits(seconds=...)` or `--max-seconds`"),
+}
+
+
+class Explanation(NamedTuple):
+    """What there is to say of a run."""
+
+    headline: str
+    message: str
+    """In the words of whoever failed; may be empty, and is not ours."""
+    next_step: str
+    """What a person can do; may be empty. Commands stand between backquotes."""
+    led_to_it: tuple[SpanRow, ...]
+    """What went wrong before a bad end, in order."""
+    led_to_it_more: int
+    """How many of those are left out."""
+    warnings: tuple[str, ...]
+    """What is wrong with the records themselves."""
+
+
+def explain(run: RunRow, spans: Sequence[SpanRow] = ()) -> Explanation:
+    """What to tell of the run."""
+    headline, message, next_step = _ending(run, spans)
+    bad = [span for span in spans if span.kind != Kind.RUN and span.status in _TROUBLE]
+    ended_badly = run.status in (Status.FAILED, Status.LIMITED)
+    if not ended_badly or (len(bad) == 1 and bad[0].error_message == message):
+        bad = []  # nothing to tell, or it has been told
+    told = tuple(bad[-LED_TO_IT:])
+    return Explanation(headline, message, next_step, told, len(bad) - len(told), _warnings(run))
+
+
+_TROUBLE = (SpanStatus.ERROR, SpanStatus.REJECTED, SpanStatus.UNCERTAIN)
+
+
+def _ending(run: RunRow, spans: Sequence[SpanRow]) -> tuple[str, str, str]:
+    after = f"after {took(run.duration_ms)}" if run.duration_ms else "at once"
+    match run.status:
+        case Status.COMPLETED:
+            return f"Completed {after}, with {_calls(run)}.", "", ""
+        case Status.FAILED:
+            code = run.error_code
+            known = code in ErrorCode.__members__.values()
+            return f"Failed {after}: {code or 'no code'}.", run.error_message, _NEXT[ErrorCode(code)] if known else ""
+        case Status.CANCELLED:
+            why = f": {run.error_message}" if run.error_message else "; no reason was given"
+            return f"Cancelled {after}{why}.", "", ""
+        case Status.LIMITED:
+            unit, remedy = _LIMITS.get(run.limit_reached, (run.limit_reached, "its limits"))
+            said = run.error_message or "reached a limit"
+            said = said.replace(f" {run.limit_reached}", f" {unit}", 1)
+            return f"Stopped {after}: it {said}.", "", f"To let it go on for longer raise {remedy} and start it again."
+        case Status.SUSPENDED if run.suspended == "input":
+            short = run.run_id[-8:]
+            return (
+                "Waits for the next message; nothing is running.",
+                "",
+                f'`ledgent run send {short} "..."` goes on, `ledgent run end {short}` ends the conversation.',
+            )
+        case Status.SUSPENDED:
+            return "Handed over; any worker may take it up.", "", "With none running: `ledgent worker --agents ...`."
+        case _:
+            return _under_way(run, spans), "", ""
+
+
+def _under_way(run: RunRow, spans: Sequence[SpanRow]) -> str:
+    names = [_open(span) for span in spans if span.open and span.kind != Kind.RUN]
+    return f"Under way: {', '.join(names)}." if names else "Under way."
+
+
+def _open(span: SpanRow) -> str:
+    if span.kind == Kind.RETRY_WAIT:
+        return f"waiting before attempt {span.attempt} of {span.call_id}"
+    again = f", attempt {span.attempt}" if span.attempt > 1 else ""
+    return f"{span.name or span.kind} ({span.call_id}{again})"
+
+
+def _calls(run: RunRow) -> str:
+    parts = [_plural(run.steps, "model call"), _plural(run.tool_calls, "tool call") if run.tool_calls else ""]
+    parts.append(money(run.cost_usd, known=run.cost_known) if run.cost_usd else "")
+    return ", ".join(part for part in parts if part)
+
+
+def _plural(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _warnings(run: RunRow) -> tuple[str, ...]:
+    found = []
+    if run.broken:
+        found.append(
+            f"{_plural(run.broken, 'record')} with a wrong digest: the log has been changed or damaged. "
+            f"`ledgent run verify {run.run_id}` names the place."
+        )
+    if run.fenced:
+        found.append(
+            f"{_plural(run.fenced, 'record')} by a writer that did not hold the run, left out of everything here; "
+            "the events show them."
+        )
+    return tuple(found)

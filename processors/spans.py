@@ -1,0 +1,256 @@
+"""The spans of a run, one for each attempt and each wait. Pure: no clock, no ids of its own, no I/O.
+
+The tree reads run > attempts of model calls > attempts of the tool calls that the answer asked for; a wait stands
+beside the attempts that it lies between. Spans are computed here only; pages lay them out.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from enum import StrEnum
+from types import MappingProxyType
+from typing import NamedTuple
+
+from ledgent.processors.runs import MESSAGE_CHARACTERS
+from ledgent.schemas.codec import Envelope, Recorded, span_id_of
+from ledgent.schemas.errors import ErrorCode, ErrorInfo
+from ledgent.schemas.events import (
+    MessageReceived,
+    ModelCallCompleted,
+    ModelCallFailed,
+    ModelCallStarted,
+    RetryScheduled,
+    RunCancelled,
+    RunCancelRequested,
+    RunClaimed,
+    RunCompleted,
+    RunEndRequested,
+    RunFailed,
+    RunLimited,
+    RunStarted,
+    RunSuspended,
+    TimerFired,
+    ToolCallCompleted,
+    ToolCallFailed,
+    ToolCallRejected,
+    ToolCallStarted,
+    ToolCallUncertain,
+    Usage,
+)
+
+
+class Kind(StrEnum):
+    """What took the time."""
+
+    RUN = "run"
+    MODEL_CALL = "model_call"
+    TOOL_CALL = "tool_call"
+    RETRY_WAIT = "retry_wait"
+    INPUT_WAIT = "input_wait"
+    """A conversation waited for the next message."""
+    HANDOVER_WAIT = "handover_wait"
+    """The run had been given up in good order and nobody had taken it up yet."""
+
+
+class SpanStatus(StrEnum):
+    """How it stands, or how it ended."""
+
+    RUNNING = "running"
+    WAITING = "waiting"
+    OK = "ok"
+    ERROR = "error"
+    REJECTED = "rejected"
+    """The tool call never started."""
+    UNCERTAIN = "uncertain"
+    """The process went away; the call may have happened."""
+    CANCELLED = "cancelled"
+    LIMITED = "limited"
+    """Of the run only: it reached a bound."""
+
+
+class SpanRow(NamedTuple):
+    """A span after the last record that touched it; the columns of the table `spans`, in their order."""
+
+    run_id: str
+    span_id: str
+    parent_span_id: str = ""
+    kind: str = ""
+    name: str = ""
+    """The agent, the model or the tool; of a wait, why it was."""
+    call_id: str = ""
+    attempt: int = 0
+    """0 where there are none."""
+    status: str = str(SpanStatus.RUNNING)
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    duration_ms: float | None = None
+    """As measured by whoever made the call, else between the two records; None while open."""
+    first_token_ms: float | None = None
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
+    cost_usd: float | None = None
+    """None: not known, or nothing that costs."""
+    error_code: str = ""
+    error_message: str = ""
+    started_seq: int = 0
+    ended_seq: int = 0
+    """0 while open."""
+    topic: str = ""
+    partition: int = 0
+    last_offset: int = 0
+    """The place of the last record that touched this span."""
+
+    @property
+    def open(self) -> bool:
+        return self.ended_seq == 0
+
+
+class RunSpans(NamedTuple):
+    """What must be known of a run's spans to take in its next record."""
+
+    run_id: str
+    open: Mapping[str, SpanRow] = MappingProxyType({})
+    """Not yet ended, by span id."""
+    answered: str = ""
+    """The span of the model call that answered last: the parent of its tool calls."""
+
+
+def project(spans: RunSpans, record: Recorded) -> tuple[SpanRow, ...]:
+    """The spans that an accepted record opens, changes or closes."""
+    envelope, event = record.envelope, record.event
+    match event:
+        case ModelCallStarted():
+            return (_opened(spans, envelope, Kind.MODEL_CALL, event.call_id, event.attempt, event.model),)
+        case ToolCallStarted():
+            return (_opened(spans, envelope, Kind.TOOL_CALL, event.call_id, event.attempt, event.name),)
+        case ModelCallCompleted():
+            row = _with_usage(_span(spans, envelope, Kind.MODEL_CALL, event), event.usage, event.cost_usd)
+            row = row._replace(name=row.name or event.model or "", first_token_ms=event.first_token_ms)
+            return (_closed(row, envelope, SpanStatus.OK, event.duration_ms),)
+        case ModelCallFailed():
+            row = _with_usage(_span(spans, envelope, Kind.MODEL_CALL, event), event.usage, event.cost_usd)
+            return (_failed(row, envelope, event.error, event.duration_ms),)
+        case ToolCallCompleted():
+            row = _span(spans, envelope, Kind.TOOL_CALL, event)
+            return (_closed(row, envelope, SpanStatus.OK, event.duration_ms),)
+        case ToolCallFailed():
+            row = _span(spans, envelope, Kind.TOOL_CALL, event)
+            return (_failed(row, envelope, event.error, event.duration_ms),)
+        case ToolCallUncertain():
+            row = _with_error(_span(spans, envelope, Kind.TOOL_CALL, event), ErrorCode.INTERRUPTED, event.message)
+            return (_closed(row, envelope, SpanStatus.UNCERTAIN),)
+        case ToolCallRejected():
+            row = _opened(spans, envelope, Kind.TOOL_CALL, event.call_id, 0, event.name)
+            return (_closed(_with_error(row, event.reason, event.message), envelope, SpanStatus.REJECTED, 0.0),)
+        case RetryScheduled():
+            wait = _opened(spans, envelope, Kind.RETRY_WAIT, event.call_id, event.attempt, event.code)
+            return (wait._replace(status=str(SpanStatus.WAITING), error_code=str(event.code)),)
+        case TimerFired():
+            waited = spans.open.get(envelope.span_id)
+            return (_closed(waited, envelope, SpanStatus.OK),) if waited else ()
+        case _:
+            return _project_run(spans, record)
+
+
+def _project_run(spans: RunSpans, record: Recorded) -> tuple[SpanRow, ...]:
+    envelope, event = record.envelope, record.event
+    root = _root(spans, envelope)
+    match event:
+        case RunClaimed():
+            if envelope.epoch == 1:
+                return (root,)
+            return _awake(spans, root, envelope, Kind.HANDOVER_WAIT)
+        case RunStarted():
+            return (root._replace(name=event.agent.name),)
+        case RunSuspended():
+            kind = Kind.INPUT_WAIT if event.reason == "input" else Kind.HANDOVER_WAIT
+            wait = _opened(spans, envelope, kind, "", 0, event.reason)
+            # Of its own: the record's span is the run's.
+            wait = wait._replace(span_id=span_id_of(spans.run_id, "suspended", envelope.seq))
+            waiting = str(SpanStatus.WAITING)
+            return root._replace(status=waiting), wait._replace(status=waiting)
+        case MessageReceived() | RunEndRequested() | RunCancelRequested():
+            return _awake(spans, root, envelope, Kind.INPUT_WAIT, Kind.HANDOVER_WAIT)
+        case RunCompleted():
+            return _ended(spans, root, envelope, SpanStatus.OK)
+        case RunFailed():
+            root = _with_error(root, event.error.code, event.error.message)
+            return _ended(spans, root, envelope, SpanStatus.ERROR)
+        case RunCancelled():
+            root = _with_error(root, ErrorCode.CANCELLED, event.reason)
+            return _ended(spans, root, envelope, SpanStatus.CANCELLED)
+        case RunLimited():
+            return _ended(spans, root, envelope, SpanStatus.LIMITED)
+        case _:
+            return ()
+
+
+def _root(spans: RunSpans, envelope: Envelope) -> SpanRow:
+    span_id = span_id_of(spans.run_id)
+    root = spans.open.get(span_id)
+    return root or SpanRow(spans.run_id, span_id, kind=str(Kind.RUN), started_at=envelope.at, started_seq=envelope.seq)
+
+
+def _opened(spans: RunSpans, envelope: Envelope, kind: Kind, call_id: str, attempt: int, name: str) -> SpanRow:
+    # A tool call is numbered within the model call that asked for it: `m1.t0`.
+    within_step = "." in call_id and spans.answered
+    return SpanRow(
+        run_id=spans.run_id,
+        span_id=envelope.span_id,
+        parent_span_id=spans.answered if within_step else span_id_of(spans.run_id),
+        kind=str(kind),
+        name=str(name),
+        call_id=call_id,
+        attempt=attempt,
+        started_at=envelope.at,
+        started_seq=envelope.seq,
+    )
+
+
+_Outcome = ModelCallCompleted | ModelCallFailed | ToolCallCompleted | ToolCallFailed | ToolCallUncertain
+
+
+def _span(spans: RunSpans, envelope: Envelope, kind: Kind, event: _Outcome) -> SpanRow:
+    """The span that an outcome closes; one made from the outcome alone where the start could not be read."""
+    row = spans.open.get(envelope.span_id)
+    return row or _opened(spans, envelope, kind, event.call_id, event.attempt, "")
+
+
+def _awake(spans: RunSpans, root: SpanRow, envelope: Envelope, *kinds: Kind) -> tuple[SpanRow, ...]:
+    waits = [row for row in spans.open.values() if row.kind in kinds]
+    if not waits:
+        return ()
+    running = root._replace(status=str(SpanStatus.RUNNING))
+    return running, *(_closed(wait, envelope, SpanStatus.OK) for wait in waits)
+
+
+def _ended(spans: RunSpans, root: SpanRow, envelope: Envelope, status: SpanStatus) -> tuple[SpanRow, ...]:
+    """The run is over, and so is whatever was still open: nothing will close it later."""
+    rest = [row for span_id, row in spans.open.items() if span_id != root.span_id]
+    return _closed(root, envelope, status), *(_closed(row, envelope, SpanStatus.CANCELLED) for row in rest)
+
+
+def _closed(row: SpanRow, envelope: Envelope, status: SpanStatus, duration_ms: float | None = None) -> SpanRow:
+    if duration_ms is None and row.started_at is not None:
+        duration_ms = max((envelope.at - row.started_at).total_seconds() * 1000, 0.0)
+    return row._replace(status=str(status), ended_at=envelope.at, duration_ms=duration_ms, ended_seq=envelope.seq)
+
+
+def _failed(row: SpanRow, envelope: Envelope, error: ErrorInfo, duration_ms: float | None) -> SpanRow:
+    status = SpanStatus.CANCELLED if error.code is ErrorCode.CANCELLED else SpanStatus.ERROR
+    return _closed(_with_error(row, error.code, error.message), envelope, status, duration_ms)
+
+
+def _with_error(row: SpanRow, code: str, message: str) -> SpanRow:
+    return row._replace(error_code=str(code), error_message=message[:MESSAGE_CHARACTERS])
+
+
+def _with_usage(row: SpanRow, usage: Usage, cost_usd: float | None) -> SpanRow:
+    return row._replace(
+        input_tokens=usage.input_tokens,
+        output_tokens=usage.output_tokens,
+        cached_tokens=usage.cached_tokens,
+        reasoning_tokens=usage.reasoning_tokens,
+        cost_usd=cost_usd,
+    )

@@ -1,0 +1,45 @@
+"""Requests from outside, made once and sent until they are durable. No agent code is needed to submit."""
+
+from ledgent.producers.identity import new_request_id, new_run_id
+from ledgent.schemas.agents import Limits
+from ledgent.schemas.ports import Requests
+from ledgent.schemas.requests import CancelRun, EndConversation, SendMessage, StartRun
+
+
+async def start_run(
+    log: Requests,
+    agent: str,
+    input: str | None,
+    *,
+    limits: Limits | None = None,
+    session: str | None = None,
+    labels: dict[str, str] | None = None,
+) -> str:
+    """Asks for a run of the agent with this name; the run's id, once the request is durable."""
+    run_id = new_run_id()
+    request = StartRun(
+        request_id=new_request_id(),
+        run_id=run_id,
+        agent=agent,
+        input=input,
+        limits=limits,
+        session=session,
+        labels=labels or {},
+    )
+    await log.submit(request)
+    return run_id
+
+
+async def send_message(log: Requests, run_id: str, text: str) -> None:
+    """Says something more in a conversation. Raises RequestRefused when it has ended or is unknown."""
+    await log.submit(SendMessage(request_id=new_request_id(), run_id=run_id, text=text))
+
+
+async def end_conversation(log: Requests, run_id: str) -> None:
+    """Lets a conversation end. Raises RequestRefused when it has ended or is unknown."""
+    await log.submit(EndConversation(request_id=new_request_id(), run_id=run_id))
+
+
+async def cancel_run(log: Requests, run_id: str, reason: str = "") -> None:
+    """Asks for a run to be cancelled. Raises RequestRefused when it has ended or is unknown."""
+    await log.submit(CancelRun(request_id=new_request_id(), run_id=run_id, reason=reason))

@@ -1,0 +1,83 @@
+"""What a run freezes of its agent: the spec in `run.started`. Data only; the live `Agent` is in agent/spec.py."""
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+
+class Frozen(BaseModel):
+    """A value that never changes and takes no unknown field."""
+
+    # JSON has no infinity: it would be written as null, and what was written could not be read again.
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Limits(Frozen):
+    """What a run may use up; None: no bound. A run overruns a bound by at most one call."""
+
+    steps: int | None = Field(default=None, ge=1)
+    """Model calls."""
+    tokens: int | None = Field(default=None, ge=1)
+    """Input and output tokens of all calls."""
+    cost_usd: float | None = Field(default=None, gt=0)
+    seconds: float | None = Field(default=None, gt=0)
+    """Wall time since `run.started`, time asleep included."""
+
+
+class RetryPolicy(Frozen):
+    """How often a failed call is made again, and how long the pause before it is.
+
+    The pause before attempt n + 1 is drawn evenly from [0, min(max_s, first_s * 2 ** (n - 1))] ("full jitter"), and is
+    never shorter than the other side asked for.
+    """
+
+    attempts: int = Field(default=4, ge=1)
+    """Attempts in all, the first included."""
+    first_s: float = Field(default=0.5, ge=0)
+    max_s: float = Field(default=30.0, ge=0)
+
+
+class ModelSpec(Frozen):
+    """Which model answers, and how it is asked. Never holds a key."""
+
+    provider: str
+    name: str
+    base_url: str | None = None
+    """None: the provider's own address, or what OPENAI_BASE_URL says."""
+    parameters: dict[str, JsonValue] = Field(default_factory=dict)
+    """Sent with each request as they are: temperature, max_tokens and the like."""
+    stream: bool = False
+    timeout_s: float = Field(default=120.0, gt=0)
+    """For a whole call, its stream included."""
+    retry: RetryPolicy = RetryPolicy()
+
+
+class ToolSpec(Frozen):
+    """What the model is told of a tool, and how the worker treats it."""
+
+    name: str
+    description: str
+    parameters: dict[str, JsonValue]
+    """JSON Schema of the arguments."""
+    timeout_s: float = Field(default=60.0, gt=0)
+    idempotent: bool = False
+    """Whether calling it again with the same idempotency key has no second effect."""
+    attempts: int = Field(default=1, ge=1)
+    """Attempts in all; more than one only for an idempotent tool."""
+    ends_run: bool = False
+    """Whether the run completes once it has returned."""
+
+
+class AgentSpec(Frozen):
+    """An agent as it was when the run started: enough to fold, verify and fork the run after the code has changed."""
+
+    name: str
+    instructions: str = ""
+    """The system message; none is sent when empty."""
+    model: ModelSpec
+    tools: tuple[ToolSpec, ...] = ()
+    limits: Limits = Limits(steps=50)
+    conversational: bool = False
+    """Whether an answer without tool calls waits for the next message instead of ending the run."""
+
+    def tool(self, name: str) -> ToolSpec | None:
+        """The tool of that name."""
+        return next((tool for tool in self.tools if tool.name == name), None)

@@ -1,0 +1,181 @@
+"""Every error ledgent raises, in one tree, and the codes that failures carry in events. No logic beyond messages.
+
+LedgentError                    exit code 1
+├── UsageError                  2   the caller asked for something that cannot be
+│   ├── UnknownRun
+│   ├── UnknownAgent
+│   ├── RequestRefused              the run cannot take this request (it has ended, it is no conversation)
+│   └── SqlRefused                  a person's SQL is not one allowed SELECT
+├── Unreachable                 3   a component does not answer
+│   ├── LogUnavailable
+│   └── StoreUnavailable
+├── LogError                    1
+│   ├── LogCorrupt                  the log's files cannot be read as a log
+│   ├── LogFull                     no space left: nothing of the refused batch was written
+│   ├── RecordTooLarge
+│   └── ConcurrentAppend            another writer holds the run, or was faster
+├── BadRecord                   1
+│   ├── UnreadableRecord            the bytes are no record: dead letters
+│   ├── UnknownEventType            old code reads a new log: stop and upgrade
+│   └── BrokenHistory               a gap, a fork or a wrong digest in a run's records
+├── StoreError                  1
+│   ├── StoreCorrupt
+│   └── StoreQueryRefused           the engine refused the query
+└── ToolError                       raised by a tool: its text is what the model is told
+"""
+
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict
+
+
+class LedgentError(Exception):
+    """What went wrong, why, and what mends it: one line fit for a person."""
+
+    exit_code = 1
+
+
+class UsageError(LedgentError):
+    """The caller asked for something that cannot be."""
+
+    exit_code = 2
+
+
+class UnknownRun(UsageError):
+    """The log holds no such run."""
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(f"no run {run_id!r} in this log; `ledgent run list` shows the runs there are")
+
+
+class UnknownAgent(UsageError):
+    """No loaded agent has this name."""
+
+
+class RequestRefused(UsageError):
+    """The run cannot take this request."""
+
+
+class SqlRefused(UsageError):
+    """A person's SQL is not one SELECT over the allowed tables and functions."""
+
+
+class Unreachable(LedgentError):
+    """A component does not answer."""
+
+    exit_code = 3
+
+
+class LogUnavailable(Unreachable):
+    """The log cannot be opened or does not answer."""
+
+
+class StoreUnavailable(Unreachable):
+    """The store cannot be opened or does not answer."""
+
+
+class LogError(LedgentError):
+    """The log could not do what was asked; nothing of it was half done."""
+
+
+class LogCorrupt(LogError):
+    """The log's files cannot be read as a log."""
+
+
+class LogFull(LogError):
+    """No space is left: nothing of the refused batch was written."""
+
+
+class RecordTooLarge(LogError):
+    """An encoded record is over the size limit that both logs share."""
+
+
+class ConcurrentAppend(LogError):
+    """Another writer holds the run, or was faster: fold again, then retry or leave the run."""
+
+
+class BadRecord(LedgentError):
+    """A record is not what it should be."""
+
+
+class UnreadableRecord(BadRecord):
+    """The bytes are no record of any version."""
+
+
+class UnknownEventType(BadRecord):
+    """The log is newer than this code."""
+
+    def __init__(self, type: str, version: int) -> None:
+        super().__init__(
+            f"event type {type!r} version {version} is unknown to this version of ledgent; "
+            "the log was written by a newer one: upgrade with `pip install -U ledgent`"
+        )
+
+
+class BrokenHistory(BadRecord):
+    """A run's records do not follow from each other."""
+
+    def __init__(self, run_id: str, seq: int, reason: str) -> None:
+        super().__init__(f"run {run_id}: record {seq}: {reason}")
+        self.run_id = run_id
+        self.seq = seq
+        self.reason = reason
+
+
+class StoreError(LedgentError):
+    """The store could not do what was asked."""
+
+
+class StoreCorrupt(StoreError):
+    """The engine cannot open the store's directory."""
+
+
+class StoreQueryRefused(StoreError):
+    """The engine refused the query."""
+
+    def __init__(self, message: str, code: int = 0) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class ToolError(LedgentError):
+    """Raised by a tool to answer the model with exactly this text."""
+
+
+class ErrorCode(StrEnum):
+    """Why a call or a run failed; decided once, in the adapter that knows."""
+
+    RATE_LIMITED = "rate_limited"
+    QUOTA_EXHAUSTED = "quota_exhausted"
+    CONTEXT_OVERFLOW = "context_overflow"
+    TIMEOUT = "timeout"
+    CONNECTION = "connection"
+    SERVER_ERROR = "server_error"
+    AUTH = "auth"
+    INVALID_REQUEST = "invalid_request"
+    CONTENT_FILTERED = "content_filtered"
+    MALFORMED_RESPONSE = "malformed_response"
+    TOOL_ERROR = "tool_error"
+    UNKNOWN_AGENT = "unknown_agent"
+    CANCELLED = "cancelled"
+    INTERRUPTED = "interrupted"
+    """The process that made the call went away before its outcome was recorded."""
+    TOO_LARGE = "too_large"
+    INTERNAL = "internal"
+    """A defect in code that ledgent called, or in ledgent itself."""
+
+
+class ErrorInfo(BaseModel):
+    """A failure as events carry it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    code: ErrorCode
+    message: str
+    """For people; never holds a secret."""
+    retryable: bool = False
+    """Whether the same call may succeed later."""
+    retry_after_s: float | None = None
+    """The wait that the other side asked for, seconds."""
+    status: int | None = None
+    """The HTTP status, where there was one."""

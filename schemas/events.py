@@ -1,0 +1,277 @@
+"""What is said: the payload of every event, one frozen class each, and their union. No position, no clock, no logic.
+
+An event says what happened, in the past tense; where it stands in its run is in `Recorded` (codec.py). A class exists
+only once some code emits it. A changed shape raises `version` and gets an upcast in codec.py.
+"""
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from ledgent.schemas.agents import AgentSpec, Frozen, Limits
+from ledgent.schemas.errors import ErrorCode, ErrorInfo
+
+
+class Event(Frozen):
+    """A payload: what happened."""
+
+    version: ClassVar[int] = 1
+    """Of the payload's shape."""
+
+
+Tokens = Annotated[int, Field(ge=0, lt=2**53)]
+
+
+class Usage(Frozen):
+    """Tokens as the provider counted them."""
+
+    input_tokens: Tokens = 0
+    output_tokens: Tokens = 0
+    cached_tokens: Tokens = 0
+    """Of the input, read from the provider's cache."""
+    reasoning_tokens: Tokens = 0
+    """Of the output, spent on reasoning."""
+
+
+class Cut(Frozen):
+    """What a text was before it was cut to fit a record."""
+
+    size: int
+    """UTF-8 bytes."""
+    sha256: str
+
+
+class ToolRequest(Frozen):
+    """A tool call as the model asked for it."""
+
+    call_id: str
+    """Ours, from the state: `m1.t0`."""
+    provider_id: str
+    """The provider's own id, sent back to it; not unique, never a key."""
+    name: str
+    arguments: str
+    """As the model wrote it: usually JSON, not always."""
+
+
+# run ----------------------------------------------------------------------------------------------------------------
+
+
+class RunClaimed(Event):
+    """A writer took the run up; from here on only its records count."""
+
+    type: Literal["run.claimed"] = "run.claimed"
+    reason: Literal["started", "resumed", "taken_over"]
+
+
+class RunStarted(Event):
+    type: Literal["run.started"] = "run.started"
+    request_id: str
+    agent: AgentSpec
+    input: str | None = None
+    """The first user message; None: the conversation waits for one."""
+    limits: Limits
+    """In force for this run: the agent's, overridden by the request's."""
+    session: str | None = None
+    labels: dict[str, str] = Field(default_factory=dict)
+
+
+class RunSuspended(Event):
+    type: Literal["run.suspended"] = "run.suspended"
+    reason: Literal["input", "handed_over"]
+
+
+class MessageReceived(Event):
+    """The user said something more; it wakes a run that waits for input."""
+
+    type: Literal["message.received"] = "message.received"
+    request_id: str
+    text: str
+
+
+class RunEndRequested(Event):
+    """The conversation is over once what is under way has settled."""
+
+    type: Literal["run.end_requested"] = "run.end_requested"
+    request_id: str
+
+
+class RunCancelRequested(Event):
+    """What is under way is stopped, then the run is cancelled."""
+
+    type: Literal["run.cancel_requested"] = "run.cancel_requested"
+    request_id: str
+    reason: str = ""
+
+
+class TimerFired(Event):
+    type: Literal["timer.fired"] = "timer.fired"
+    timer_seq: int
+    """The seq of the record that set the timer."""
+
+
+class RunCompleted(Event):
+    type: Literal["run.completed"] = "run.completed"
+    output: str | None = None
+
+
+class RunFailed(Event):
+    type: Literal["run.failed"] = "run.failed"
+    error: ErrorInfo
+
+
+class RunCancelled(Event):
+    type: Literal["run.cancelled"] = "run.cancelled"
+    reason: str = ""
+
+
+class RunLimited(Event):
+    """The run reached a bound before it was done."""
+
+    type: Literal["run.limited"] = "run.limited"
+    limit: Literal["steps", "tokens", "cost_usd", "seconds"]
+    bound: float
+    used: float
+
+
+# model --------------------------------------------------------------------------------------------------------------
+
+
+class ModelCallStarted(Event):
+    type: Literal["model_call.started"] = "model_call.started"
+    call_id: str
+    attempt: int = 1
+    provider: str
+    model: str
+    request_digest: str
+    """SHA-256 of the request's bytes; replay builds the request from the log and compares."""
+
+
+class ModelCallCompleted(Event):
+    type: Literal["model_call.completed"] = "model_call.completed"
+    call_id: str
+    attempt: int = 1
+    text: str | None = None
+    reasoning: str | None = None
+    tool_calls: tuple[ToolRequest, ...] = ()
+    usage: Usage = Usage()
+    cost_usd: float | None = None
+    """None: the price of this model is not known."""
+    finish_reason: str | None = None
+    model: str | None = None
+    """The model that answered, as the provider names it."""
+    response_id: str | None = None
+    first_token_ms: float | None = None
+    """From the start of the attempt; streamed calls only."""
+    duration_ms: float
+    cut: Cut | None = None
+
+
+class ModelCallFailed(Event):
+    type: Literal["model_call.failed"] = "model_call.failed"
+    call_id: str
+    attempt: int = 1
+    error: ErrorInfo
+    usage: Usage = Usage()
+    """What the failed attempt is known to have used."""
+    cost_usd: float | None = None
+    duration_ms: float | None = None
+    """None: the process that made the call is gone."""
+
+
+# tool ---------------------------------------------------------------------------------------------------------------
+
+
+class ToolCallStarted(Event):
+    type: Literal["tool_call.started"] = "tool_call.started"
+    call_id: str
+    attempt: int = 1
+    name: str
+    arguments: str
+    idempotency_key: str
+    """The same for every attempt of the call."""
+
+
+class ToolCallCompleted(Event):
+    type: Literal["tool_call.completed"] = "tool_call.completed"
+    call_id: str
+    attempt: int = 1
+    result: str
+    """What the model is told."""
+    duration_ms: float
+    cut: Cut | None = None
+
+
+class ToolCallFailed(Event):
+    type: Literal["tool_call.failed"] = "tool_call.failed"
+    call_id: str
+    attempt: int = 1
+    error: ErrorInfo
+    """Its message is what the model is told."""
+    duration_ms: float | None = None
+    cut: Cut | None = None
+
+
+class ToolCallRejected(Event):
+    """The call never started."""
+
+    type: Literal["tool_call.rejected"] = "tool_call.rejected"
+    call_id: str
+    name: str
+    reason: Literal["unknown_tool", "invalid_arguments"]
+    message: str
+    """What the model is told."""
+    suggestions: tuple[str, ...] = ()
+
+
+class ToolCallUncertain(Event):
+    """The process that made the call went away: it may have happened, or may yet happen. It is not made again."""
+
+    type: Literal["tool_call.uncertain"] = "tool_call.uncertain"
+    call_id: str
+    attempt: int = 1
+    message: str
+    """What the model is told."""
+
+
+# resilience ---------------------------------------------------------------------------------------------------------
+
+
+class RetryScheduled(Event):
+    type: Literal["retry.scheduled"] = "retry.scheduled"
+    call_id: str
+    attempt: int
+    """The attempt that the wait is for."""
+    delay_s: float
+    """Drawn once and recorded, so that a replay is exact."""
+    code: ErrorCode
+    """Why the attempt before it failed."""
+
+
+AnyEvent = (
+    RunClaimed
+    | RunStarted
+    | RunSuspended
+    | MessageReceived
+    | RunEndRequested
+    | RunCancelRequested
+    | TimerFired
+    | RunCompleted
+    | RunFailed
+    | RunCancelled
+    | RunLimited
+    | ModelCallStarted
+    | ModelCallCompleted
+    | ModelCallFailed
+    | ToolCallStarted
+    | ToolCallCompleted
+    | ToolCallFailed
+    | ToolCallRejected
+    | ToolCallUncertain
+    | RetryScheduled
+)
+
+EVENT_CLASSES: dict[str, type[AnyEvent]] = {cls.model_fields["type"].default: cls for cls in AnyEvent.__args__}
+"""Every payload class by its type name."""
+
+TERMINAL_TYPES = frozenset({"run.completed", "run.failed", "run.cancelled", "run.limited"})
+"""After one of these a run takes no more records."""

@@ -1,0 +1,85 @@
+"""What comes from outside: the requests that start, feed and stop runs. Data only.
+
+Each has an id; the event that it causes carries that id, so a redelivered request does nothing twice.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, TypeAdapter, ValidationError
+from pydantic_core import PydanticSerializationError
+
+from ledgent.schemas.agents import Frozen, Limits
+from ledgent.schemas.errors import RecordTooLarge, UnreadableRecord, UsageError
+
+
+class StartRun(Frozen):
+    """Begin a run of the agent with this name."""
+
+    type: Literal["start_run"] = "start_run"
+    request_id: str
+    run_id: str
+    agent: str
+    input: str | None = None
+    limits: Limits | None = None
+    """Its set fields override the agent's."""
+    session: str | None = None
+    labels: dict[str, str] = Field(default_factory=dict)
+
+
+class SendMessage(Frozen):
+    """Say something more in a conversation."""
+
+    type: Literal["send_message"] = "send_message"
+    request_id: str
+    run_id: str
+    text: str
+
+
+class EndConversation(Frozen):
+    """Let a conversation end once what is under way has settled."""
+
+    type: Literal["end_conversation"] = "end_conversation"
+    request_id: str
+    run_id: str
+
+
+class CancelRun(Frozen):
+    """Stop what is under way, then end the run as cancelled."""
+
+    type: Literal["cancel_run"] = "cancel_run"
+    request_id: str
+    run_id: str
+    reason: str = ""
+
+
+AnyRequest = StartRun | SendMessage | EndConversation | CancelRun
+
+_REQUEST: TypeAdapter[AnyRequest] = TypeAdapter(Annotated[AnyRequest, Field(discriminator="type")])
+
+
+MAX_REQUEST_BYTES = 600_000
+"""Of an encoded request: what it causes must fit into a record beside the agent's spec."""
+
+
+def encode_request(request: AnyRequest) -> bytes:
+    """The stored form: JSON. Raises RecordTooLarge, UsageError."""
+    try:
+        body = request.__pydantic_serializer__.to_json(request)
+    except PydanticSerializationError as error:
+        raise UsageError(
+            f"a text in this {request.type} request holds half a character, which UTF-8 cannot store: {error}"
+        ) from error
+    if len(body) > MAX_REQUEST_BYTES:
+        raise RecordTooLarge(
+            f"run {request.run_id}: a {request.type} request would take {len(body):,} bytes; it may have "
+            f"{MAX_REQUEST_BYTES:,}: pass large data by reference"
+        )
+    return body
+
+
+def decode_request(body: bytes) -> AnyRequest:
+    """The request in these bytes. Raises UnreadableRecord."""
+    try:
+        return _REQUEST.validate_json(body)
+    except ValidationError as error:
+        raise UnreadableRecord(f"a request cannot be read: {error}") from error

@@ -1,0 +1,175 @@
+"""What a run is: how its events fold into its state. Pure: no clock, no ids, no I/O.
+
+`evolve` is the only way state changes. It takes the whole record, and `state.now` is the time of the last one, the only
+clock that a decision has. The reducers of model and tool calls are in calls.py.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+from msgspec.structs import replace
+
+from ledgent.schemas import calls
+from ledgent.schemas.acceptance import ACCEPTED, BROKEN, Guard, advance, judge
+from ledgent.schemas.calls import Changes
+from ledgent.schemas.codec import Envelope, Recorded, Stored, decode_payload, split
+from ledgent.schemas.errors import BrokenHistory
+from ledgent.schemas.events import (
+    EVENT_CLASSES,
+    AnyEvent,
+    MessageReceived,
+    RunCancelled,
+    RunCancelRequested,
+    RunClaimed,
+    RunCompleted,
+    RunEndRequested,
+    RunFailed,
+    RunLimited,
+    RunStarted,
+    RunSuspended,
+)
+from ledgent.schemas.persistent import PersistentList
+from ledgent.schemas.state import RunState, Status, User
+
+
+class Replayed(NamedTuple):
+    """What a run's records add up to."""
+
+    state: RunState
+    guard: Guard
+    skipped: int
+    """Duplicates and fenced records."""
+
+
+def evolve(state: RunState, record: Recorded) -> RunState:
+    """The state after the record."""
+    return _after(state, record.envelope, record.event)
+
+
+def _after(state: RunState, envelope: Envelope, event: AnyEvent) -> RunState:
+    changes = _REDUCERS[envelope.type](state, event, envelope)
+    changes["seq"] = envelope.seq
+    changes["now"] = envelope.at
+    return replace(state, **changes)
+
+
+def replay(run_id: str, records: Iterable[Stored]) -> Replayed:
+    """The state and guard that a run's records from the first one on fold into.
+
+    Raises BrokenHistory naming the record that does not continue the run, UnreadableRecord and UnknownEventType.
+    """
+    state, guard, skipped = RunState(run_id), Guard(), 0
+    for stored in records:
+        envelope, payload = split(stored.body)
+        if envelope.run_id != run_id:
+            raise BrokenHistory(run_id, guard.seq + 1, f"it names another run, {envelope.run_id}")
+        verdict = judge(guard, envelope, stored)
+        if verdict is ACCEPTED:
+            event = decode_payload(envelope.type, envelope.version, payload)
+            try:
+                state = _after(state, envelope, event)
+            except (KeyError, TypeError, AttributeError) as error:
+                reason = f"it does not follow from the records before it ({error!r})"
+                raise BrokenHistory(run_id, envelope.seq, reason) from error
+            guard = advance(envelope, stored.digest)
+        elif verdict is BROKEN:
+            raise BrokenHistory(run_id, envelope.seq, "its digest does not match its bytes and those before it")
+        elif guard.seq == 0:
+            raise BrokenHistory(run_id, envelope.seq, "the records do not begin at seq 1")
+        else:
+            skipped += 1
+    return Replayed(state, guard, skipped)
+
+
+def _run_claimed(state: RunState, event: RunClaimed, envelope: Envelope) -> Changes:
+    changes = calls.lost(state)
+    changes["epoch"] = envelope.epoch
+    if state.suspended == "handed_over":
+        changes["status"] = Status.RUNNING
+        changes["suspended"] = None
+    return changes
+
+
+def _run_started(state: RunState, event: RunStarted, envelope: Envelope) -> Changes:
+    messages = PersistentList((User(event.input),)) if event.input is not None else PersistentList()
+    return {
+        "status": Status.RUNNING,
+        "started_at": envelope.at,
+        "agent": event.agent,
+        "limits": event.limits,
+        "session": event.session,
+        "labels": event.labels,
+        "applied": state.applied.append(event.request_id),
+        "messages": messages,
+        "ending_tools": frozenset(tool.name for tool in event.agent.tools if tool.ends_run),
+    }
+
+
+def _run_suspended(state: RunState, event: RunSuspended, _: Envelope) -> Changes:
+    return {"status": Status.SUSPENDED, "suspended": event.reason}
+
+
+def _message_received(state: RunState, event: MessageReceived, _: Envelope) -> Changes:
+    changes: Changes = {"applied": state.applied.append(event.request_id)}
+    if state.model_call or state.tool_calls:
+        changes["inbox"] = (*state.inbox, event.text)
+    else:
+        changes["messages"] = state.messages.append(User(event.text))
+    return {**changes, **_awake(state)}
+
+
+def _run_end_requested(state: RunState, event: RunEndRequested, _: Envelope) -> Changes:
+    return {"applied": state.applied.append(event.request_id), "end_requested": True, **_awake(state)}
+
+
+def _run_cancel_requested(state: RunState, event: RunCancelRequested, _: Envelope) -> Changes:
+    return {
+        "applied": state.applied.append(event.request_id),
+        "cancel_requested": event.reason,
+        **_awake(state),
+    }
+
+
+def _run_completed(state: RunState, event: RunCompleted, _: Envelope) -> Changes:
+    return {"status": Status.COMPLETED, "output": event.output}
+
+
+def _run_failed(state: RunState, event: RunFailed, _: Envelope) -> Changes:
+    return {"status": Status.FAILED, "error": event.error}
+
+
+def _run_cancelled(state: RunState, event: RunCancelled, _: Envelope) -> Changes:
+    return {"status": Status.CANCELLED}
+
+
+def _run_limited(state: RunState, event: RunLimited, _: Envelope) -> Changes:
+    return {"status": Status.LIMITED, "limit": event.limit}
+
+
+def _awake(state: RunState) -> Changes:
+    return {"status": Status.RUNNING, "suspended": None} if state.status is Status.SUSPENDED else {}
+
+
+_REDUCERS: dict[str, Callable[[RunState, Any, Envelope], Changes]] = {
+    "run.claimed": _run_claimed,
+    "run.started": _run_started,
+    "run.suspended": _run_suspended,
+    "message.received": _message_received,
+    "run.end_requested": _run_end_requested,
+    "run.cancel_requested": _run_cancel_requested,
+    "timer.fired": calls.timer_fired,
+    "run.completed": _run_completed,
+    "run.failed": _run_failed,
+    "run.cancelled": _run_cancelled,
+    "run.limited": _run_limited,
+    "model_call.started": calls.model_call_started,
+    "model_call.completed": calls.model_call_completed,
+    "model_call.failed": calls.model_call_failed,
+    "tool_call.started": calls.tool_call_started,
+    "tool_call.completed": calls.tool_call_completed,
+    "tool_call.failed": calls.tool_call_failed,
+    "tool_call.rejected": calls.tool_call_rejected,
+    "tool_call.uncertain": calls.tool_call_uncertain,
+    "retry.scheduled": calls.retry_scheduled,
+}
+assert _REDUCERS.keys() == EVENT_CLASSES.keys(), "every event needs a reducer"

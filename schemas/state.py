@@ -1,0 +1,212 @@
+"""The state that a run's events fold into: values only. How events change it is in run.py and calls.py.
+
+Structs, since a fold makes several for each record, and named tuples take five times as long.
+"""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from ledgent.schemas.agents import AgentSpec, Limits
+from ledgent.schemas.errors import ErrorInfo
+from ledgent.schemas.events import ToolRequest
+from ledgent.schemas.persistent import PersistentList
+
+
+class Status(StrEnum):
+    """Where a run stands: new, running or suspended, then exactly one of the terminal four."""
+
+    NEW = "new"
+    RUNNING = "running"
+    SUSPENDED = "suspended"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    LIMITED = "limited"
+
+
+TERMINAL = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELLED, Status.LIMITED})
+
+
+class Phase(StrEnum):
+    """Where a call stands."""
+
+    REQUESTED = "requested"
+    RUNNING = "running"
+    LOST = "lost"
+    """It was running when another writer took the run up."""
+    FAILED = "failed"
+    """An attempt failed and what follows is not yet decided."""
+    WAITING = "waiting"
+    """For the timer of its next attempt."""
+    DUE = "due"
+    """Its next attempt may start."""
+    SETTLED = "settled"
+
+
+class User(msgspec.Struct, frozen=True, gc=False):
+    text: str
+
+
+class Assistant(msgspec.Struct, frozen=True, gc=False):
+    text: str | None
+    tool_calls: tuple[ToolRequest, ...]
+
+
+class ToolResult(msgspec.Struct, frozen=True, gc=False):
+    provider_id: str
+    text: str
+
+
+Message = User | Assistant | ToolResult
+
+
+class ModelCall(msgspec.Struct, frozen=True, gc=False):
+    """The model call under way."""
+
+    call_id: str
+    attempt: int = 1
+    phase: Phase = Phase.RUNNING
+    error: ErrorInfo | None = None
+    timer_seq: int | None = None
+    due_at: datetime | None = None
+
+
+class ToolCall(msgspec.Struct, frozen=True, gc=False):
+    """A tool call of the model's last answer."""
+
+    request: ToolRequest
+    attempt: int = 0
+    phase: Phase = Phase.REQUESTED
+    error: ErrorInfo | None = None
+    answer: str | None = None
+    """What the model will be told, once settled."""
+    timer_seq: int | None = None
+    due_at: datetime | None = None
+
+
+class Spent(msgspec.Struct, frozen=True, gc=False):
+    """What the run has used up so far."""
+
+    steps: int = 0
+    """Model calls, each counted once however many attempts it took."""
+    tool_calls: int = 0
+    retries: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
+    cost_usd: float = 0.0
+
+    @property
+    def tokens(self) -> int:
+        return self.input_tokens + self.output_tokens
+
+
+class RunState(msgspec.Struct, frozen=True, gc=False):
+    """A run after the last record folded; the least that a decision needs."""
+
+    run_id: str
+    status: Status = Status.NEW
+    seq: int = 0
+    epoch: int = 0
+    now: datetime | None = None
+    started_at: datetime | None = None
+    agent: AgentSpec | None = None
+    limits: Limits = Limits()
+    session: str | None = None
+    labels: dict[str, str] = msgspec.field(default_factory=dict)
+    applied: PersistentList[str] = msgspec.field(default_factory=PersistentList)
+    """Ids of the requests that have caused their event."""
+    messages: PersistentList[Message] = msgspec.field(default_factory=PersistentList)
+    inbox: tuple[str, ...] = ()
+    """User messages that came while calls were under way."""
+    model_call: ModelCall | None = None
+    tool_calls: dict[str, ToolCall] = msgspec.field(default_factory=dict)
+    """The calls of the model's last answer by call id, until all are settled."""
+    spent: Spent = Spent()
+    suspended: str | None = None
+    """Why, while suspended."""
+    cancel_requested: str | None = None
+    """The reason, once asked for."""
+    end_requested: bool = False
+    output: str | None = None
+    """The last answer, or what the tool that ends the run returned."""
+    ending_tools: frozenset[str] = frozenset()
+    """The tools that end the run once they have returned."""
+    ending: bool = False
+    """One of them has."""
+    error: ErrorInfo | None = None
+    limit: str | None = None
+
+    @property
+    def ended(self) -> bool:
+        return self.status in TERMINAL
+
+
+def as_json(state: RunState) -> dict[str, Any]:
+    """The state as JSON-able values, for people and for comparing: messages in the chat-completions form."""
+    model_call = state.model_call
+    return {
+        "run_id": state.run_id,
+        "status": str(state.status),
+        "seq": state.seq,
+        "epoch": state.epoch,
+        "now": state.now.isoformat() if state.now else None,
+        "agent": state.agent.name if state.agent else None,
+        "limits": state.limits.model_dump(exclude_none=True),
+        "spent": msgspec.structs.asdict(state.spent),
+        "suspended": state.suspended,
+        "cancel_requested": state.cancel_requested,
+        "end_requested": state.end_requested,
+        "model_call": _call_as_json(model_call) if model_call else None,
+        "tool_calls": [_tool_call_as_json(call) for call in state.tool_calls.values()],
+        "inbox": list(state.inbox),
+        "messages": [message_as_json(message) for message in state.messages],
+        "output": state.output,
+        "error": state.error.model_dump(mode="json", exclude_none=True) if state.error else None,
+        "limit": state.limit,
+    }
+
+
+def message_as_json(message: Message) -> dict[str, Any]:
+    """The message as chat completions write it."""
+    match message:
+        case User(text):
+            return {"role": "user", "content": text}
+        case ToolResult(provider_id, text):
+            return {"role": "tool", "tool_call_id": provider_id, "content": text}
+        case Assistant(text, ()):
+            return {"role": "assistant", "content": text}
+        case Assistant(text, tool_calls):
+            asked = [
+                {
+                    "id": c.provider_id,
+                    "type": "function",
+                    "function": {"name": c.name, "arguments": c.arguments},
+                }
+                for c in tool_calls
+            ]
+            return {"role": "assistant", "content": text, "tool_calls": asked}
+
+
+def _call_as_json(call: ModelCall) -> dict[str, Any]:
+    return {
+        "call_id": call.call_id,
+        "attempt": call.attempt,
+        "phase": str(call.phase),
+        "error": call.error.message if call.error else None,
+    }
+
+
+def _tool_call_as_json(call: ToolCall) -> dict[str, Any]:
+    return {
+        "call_id": call.request.call_id,
+        "name": call.request.name,
+        "arguments": call.request.arguments,
+        "attempt": call.attempt,
+        "phase": str(call.phase),
+        "answer": call.answer,
+    }

@@ -1,0 +1,138 @@
+"""One event of each type, every field of it set to something that is not its default."""
+
+from ledgent.schemas.agents import AgentSpec, Limits, ModelSpec, RetryPolicy, ToolSpec
+from ledgent.schemas.errors import ErrorCode, ErrorInfo
+from ledgent.schemas.events import (
+    AnyEvent,
+    Cut,
+    MessageReceived,
+    ModelCallCompleted,
+    ModelCallFailed,
+    ModelCallStarted,
+    RetryScheduled,
+    RunCancelled,
+    RunCancelRequested,
+    RunClaimed,
+    RunCompleted,
+    RunEndRequested,
+    RunFailed,
+    RunLimited,
+    RunStarted,
+    RunSuspended,
+    TimerFired,
+    ToolCallCompleted,
+    ToolCallFailed,
+    ToolCallRejected,
+    ToolCallStarted,
+    ToolCallUncertain,
+    ToolRequest,
+    Usage,
+)
+from ledgent.schemas.system_events import AlertRaised, AlertResolved, AnySystemEvent, RecordDeadLettered
+
+_USAGE = Usage(input_tokens=120, output_tokens=45, cached_tokens=100, reasoning_tokens=20)
+_CUT = Cut(size=1_000_000, sha256="9f" * 32)
+_ERROR = ErrorInfo(code=ErrorCode.RATE_LIMITED, message="slow down: ü €", retryable=True, retry_after_s=1.5, status=429)
+_AGENT = AgentSpec(
+    name="clerk",
+    instructions="Be brief.\nBe “kind”.",
+    model=ModelSpec(
+        provider="openai",
+        name="gpt-4o",
+        base_url="https://models.example.com/v1",
+        parameters={"temperature": 0.5, "max_tokens": 100, "stop": ["\n"], "logit_bias": None},
+        stream=True,
+        timeout_s=30.0,
+        retry=RetryPolicy(attempts=2, first_s=0.25, max_s=4.0),
+    ),
+    tools=(
+        ToolSpec(
+            name="pay",
+            description="Pays.",
+            parameters={
+                "type": "object",
+                "properties": {"amount": {"type": "integer", "description": "In cents."}},
+                "required": ["amount"],
+            },
+            timeout_s=5.0,
+            idempotent=True,
+            attempts=3,
+            ends_run=True,
+        ),
+    ),
+    limits=Limits(steps=9, tokens=10_000, cost_usd=0.75, seconds=60.0),
+    conversational=True,
+)
+
+SAMPLES: tuple[AnyEvent, ...] = (
+    RunClaimed(reason="taken_over"),
+    RunStarted(
+        request_id="0197f0a2-0000-7000-8000-000000000001",
+        agent=_AGENT,
+        input="hello \u2028 “you” 😀",
+        limits=Limits(steps=5, tokens=5_000, cost_usd=0.5, seconds=30.5),
+        session="session-1",
+        labels={"team": "blue", "größe": "ü"},
+    ),
+    RunSuspended(reason="input"),
+    MessageReceived(request_id="0197f0a2-0000-7000-8000-000000000002", text='more\x00\x1f\x7f\\"'),
+    RunEndRequested(request_id="0197f0a2-0000-7000-8000-000000000003"),
+    RunCancelRequested(request_id="0197f0a2-0000-7000-8000-000000000004", reason="changed my mind"),
+    TimerFired(timer_seq=7),
+    RunCompleted(output="done"),
+    RunFailed(error=_ERROR),
+    RunCancelled(reason="changed my mind"),
+    RunLimited(limit="cost_usd", bound=0.5, used=0.625),
+    ModelCallStarted(call_id="m2", attempt=3, provider="openai", model="gpt-4o", request_digest="ab" * 32),
+    ModelCallCompleted(
+        call_id="m2",
+        attempt=3,
+        text="Let me see.",
+        reasoning="hm",
+        tool_calls=(
+            ToolRequest(call_id="m2.t0", provider_id="call_1", name="pay", arguments='{"amount": 1}'),
+            ToolRequest(call_id="m2.t1", provider_id="call_1", name="pay", arguments="{not JSON"),
+        ),
+        usage=_USAGE,
+        cost_usd=0.0125,
+        finish_reason="tool_calls",
+        model="gpt-4o-2024-08-06",
+        response_id="chatcmpl-1",
+        first_token_ms=12.5,
+        duration_ms=250.25,
+        cut=_CUT,
+    ),
+    ModelCallFailed(call_id="m2", attempt=3, error=_ERROR, usage=_USAGE, cost_usd=0.0125, duration_ms=250.25),
+    ToolCallStarted(call_id="m2.t0", attempt=2, name="pay", arguments='{"amount": 1}', idempotency_key="run/m2.t0"),
+    ToolCallCompleted(call_id="m2.t0", attempt=2, result='{"paid":true}', duration_ms=1.5, cut=_CUT),
+    ToolCallFailed(call_id="m2.t0", attempt=2, error=_ERROR, duration_ms=1.5, cut=_CUT),
+    ToolCallRejected(
+        call_id="m2.t1",
+        name="pey",
+        reason="unknown_tool",
+        message="There is no tool named 'pey'. Did you mean pay?",
+        suggestions=("pay",),
+    ),
+    ToolCallUncertain(call_id="m2.t0", attempt=2, message="It may have happened."),
+    RetryScheduled(call_id="m2", attempt=4, delay_s=0.375, code=ErrorCode.RATE_LIMITED),
+)
+
+SYSTEM_SAMPLES: tuple[AnySystemEvent, ...] = (
+    AlertRaised(
+        alert_id="stalled/0197f0a2-0000-7000-8000-00000000000a/7",
+        kind="stalled",
+        subject_run_id="0197f0a2-0000-7000-8000-00000000000a",
+        message="It stands still: ü €",
+    ),
+    AlertResolved(
+        alert_id="stalled/0197f0a2-0000-7000-8000-00000000000a/7",
+        subject_run_id="0197f0a2-0000-7000-8000-00000000000a",
+    ),
+    RecordDeadLettered(
+        topic="ledgent.events",
+        partition=3,
+        offset=12_345,
+        reason="the bytes are no record: they hold no event",
+        subject_run_id="0197f0a2-0000-7000-8000-00000000000a",
+    ),
+)

@@ -1,0 +1,73 @@
+"""Any event, for property tests: every class with every field, texts and numbers of all kinds."""
+
+from collections.abc import Callable
+from typing import Any, Literal, Union, get_args, get_origin
+
+from annotated_types import Ge, Gt, Lt
+from hypothesis import strategies as st
+from pydantic import BaseModel, JsonValue
+from pydantic.fields import FieldInfo
+
+from ledgent.schemas.events import EVENT_CLASSES, AnyEvent
+
+TEXT = st.one_of(
+    st.text(max_size=20), st.sampled_from([',"event":', '"}', "\x00\x1f\x7f", "\\", '","digest":"', "ü😀"])
+)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False) | TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
+    max_leaves=5,
+)
+
+
+def events() -> st.SearchStrategy[AnyEvent]:
+    """Events of every type."""
+    return st.sampled_from(list(EVENT_CLASSES.values())).flatmap(any_of)
+
+
+def any_of(cls: type[Any]) -> st.SearchStrategy[Any]:
+    """Values of one model class."""
+    fields = {name: _field(info) for name, info in cls.model_fields.items() if name != "type"}
+    return st.builds(cls, **fields)
+
+
+def _field(info: FieldInfo) -> st.SearchStrategy[Any]:
+    least = next((bound.ge for bound in info.metadata if isinstance(bound, Ge)), None)
+    above = next((bound.gt for bound in info.metadata if isinstance(bound, Gt)), None)
+    below = next((bound.lt for bound in info.metadata if isinstance(bound, Lt)), None)
+    return _value(info.annotation, least, above, below)
+
+
+def _value(annotation: Any, least: Any = None, above: Any = None, below: Any = None) -> st.SearchStrategy[Any]:
+    origin, parts = get_origin(annotation), get_args(annotation)
+    if annotation is JsonValue:
+        return JSON
+    if origin is Literal:
+        return st.sampled_from(parts)
+    if origin is tuple:
+        return st.lists(_value(parts[0]), max_size=3).map(tuple)
+    if origin is dict:
+        return st.dictionaries(_value(parts[0]), _value(parts[1]), max_size=3)
+    if (origin is not None and type(None) in parts) or origin is Union:
+        return st.one_of(*(_value(part, least, above, below) for part in parts))
+    if origin is not None and hasattr(annotation, "__metadata__"):
+        return _field(FieldInfo.from_annotation(annotation))
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return any_of(annotation)
+    return _PLAIN[annotation](least, above, below) if annotation in _PLAIN else st.sampled_from(list(annotation))
+
+
+_PLAIN: dict[Any, Callable[[Any, Any, Any], st.SearchStrategy[Any]]] = {
+    str: lambda *_: TEXT,
+    bool: lambda *_: st.booleans(),
+    type(None): lambda *_: st.none(),
+    int: lambda least, above, below: st.integers(
+        min_value=-(2**53) if least is None else least, max_value=2**53 if below is None else below - 1
+    ),
+    float: lambda least, above, below: st.floats(
+        min_value=least if above is None else above,
+        exclude_min=above is not None,
+        allow_nan=False,
+        allow_infinity=False,
+    ),
+}
