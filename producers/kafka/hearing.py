@@ -14,6 +14,7 @@ from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError
 
 from ledgent.producers.kafka.reading import Readers, consumer_of
+from ledgent.producers.kafka.watching import Watch
 from ledgent.producers.kafka.wire import Address
 from ledgent.schemas.errors import LogUnavailable, UnreadableRecord
 from ledgent.schemas.requests import AnyRequest, StartRun, decode_request
@@ -95,15 +96,20 @@ class Hearing:
 
     def _hear(self, positions: dict[int, int]) -> None:
         consumer: KafkaConsumer | None = None
+        watch = Watch(self._readers, self._address.topics.requests)
         while not self._closing.is_set():
             try:
                 if consumer is None:
                     consumer = self._at(positions)
-                for place, records in consumer.poll(POLL_MS).items():
+                    watch.begin()
+                for place, records in watch.heard(consumer, consumer.poll(POLL_MS), positions.copy).items():
                     positions[place.partition] = records[-1].offset + 1
                     self._take_in(place.partition, [record.value or b"" for record in records])
             except (KafkaError, LogUnavailable) as error:
                 logger.warning("requests for this process's runs cannot be read at the moment: %s", error)
+                if consumer is not None:
+                    consumer.close(timeout_ms=0)
+                consumer = None
                 self._closing.wait(PAUSE_S)
         if consumer is not None:
             consumer.close(timeout_ms=0)

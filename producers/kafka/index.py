@@ -9,6 +9,7 @@ from kafka import KafkaConsumer, TopicPartition
 
 from ledgent.producers.kafka.reading import Readers, closed, consumer_of, silent
 from ledgent.producers.kafka.runs import Admission, Followed, Known, known_of, tell
+from ledgent.producers.kafka.watching import Watch
 from ledgent.producers.kafka.wire import Address, partition_of
 from ledgent.schemas.acceptance import Guard, Verdict, advance, judge, nothing_known
 from ledgent.schemas.codec import Envelope, Stored
@@ -185,14 +186,17 @@ class Index:
 
     def _read(self) -> None:
         consumer: KafkaConsumer | None = None
+        watch = Watch(self._readers, self._address.topics.events)
         while not self._closed:
             try:
                 if consumer is None:
                     consumer = consumer_of(self._address, self._settings)
+                    watch.begin()
                     with self._changed:
                         self._moved = set(self._followed)
                 self._point(consumer)
                 batches = consumer.poll(POLL_MS, max_records=MOST_AT_ONCE)
+                batches = watch.heard(consumer, batches, self._positions)
             except Exception as error:  # noqa: BLE001  # whatever it was, the runs of this process wait for this thread
                 logger.warning("reading %s failed, and is tried again: %s", self._address.topics.events, error)
                 if consumer is not None:
@@ -215,6 +219,11 @@ class Index:
             consumer.assign(list(places.values()))
             for place, position in positions.items():
                 consumer.seek(place, position)
+
+    def _positions(self) -> dict[int, int]:
+        """The offset that is to be judged next, by partition."""
+        with self._changed:
+            return {partition: self._newest(partition).position for partition in self._followed}
 
     def _take_in(self, batches: dict[TopicPartition, list[Any]]) -> None:
         if not batches:

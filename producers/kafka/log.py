@@ -222,9 +222,9 @@ class KafkaLog:
         self._intake.close()
         if self._system is not None:
             self._system.close()
+        self._readers.close()
         self.index.close()
         self._sender.close()
-        self._readers.close()
         self._threads.shutdown()
 
 

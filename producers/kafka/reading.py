@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from kafka import KafkaConsumer, TopicPartition
-from kafka.errors import KafkaError
+from kafka.errors import KafkaConnectionError, KafkaError, KafkaTimeoutError
 
 from ledgent.producers.kafka.errors import check_reachable, translated
 from ledgent.producers.kafka.wire import Address, client_options
@@ -20,25 +20,24 @@ PATIENCE_S = 120.0
 """How long appends, and questions about a run, wait for a broker to come back."""
 FETCH_WAIT_MS = 100
 """How long the broker holds back an empty answer, and with it a partition that is newly followed."""
-
-
 LOOK_S = 1.0
 """How soon a read that waits for a broker sees that the log has been closed."""
+CONSUMER: dict[str, Any] = {
+    "enable_auto_commit": False,
+    "auto_offset_reset": "earliest",
+    "allow_auto_create_topics": False,
+    "bootstrap_timeout_ms": int(ANSWER_S * 1000),
+    "reconnect_backoff_max_ms": 1000,
+    "fetch_max_wait_ms": FETCH_WAIT_MS,
+    "metrics_enabled": False,
+}
+"""How every topic is read."""
 
 
 def consumer_of(address: Address, settings: KafkaSettings, **more: Any) -> KafkaConsumer:
     """A consumer that commits nothing, reads from the start where no offset is given. Raises LogUnavailable."""
-    options = {
-        "enable_auto_commit": False,
-        "auto_offset_reset": "earliest",
-        "allow_auto_create_topics": False,
-        "bootstrap_timeout_ms": int(ANSWER_S * 1000),
-        "reconnect_backoff_max_ms": 1000,
-        "fetch_max_wait_ms": FETCH_WAIT_MS,
-        "metrics_enabled": False,
-    }
     try:
-        return KafkaConsumer(**client_options(address, settings), **{**options, **more})
+        return KafkaConsumer(**client_options(address, settings), **{**CONSUMER, **more})
     except KafkaError as error:
         raise translated(error, address, settings) from error
 
@@ -76,21 +75,33 @@ class Readers:
         self._idle: list[tuple[dict[int, int], KafkaConsumer]] = []
         """With the positions that the last read of a whole topic came to, for the next one to go on from."""
         self._closed = False
-        self._asking = consumer_of(address, settings)
+        self._making = threading.Lock()
+        self._asking: KafkaConsumer | None = consumer_of(address, settings)
         """For questions alone, which several threads may put at once: each is one call into its I/O thread."""
 
     def partitions(self, topic: str) -> int:
         """How many the topic has; 0 where there is none."""
         with self._answering():
-            return len(self._asking.partitions_for_topic(topic) or ())
+            return len(self._asked().partitions_for_topic(topic) or ())
 
     def ends(self, topic: str, partitions: Sequence[int], timeout_s: float | None = None) -> dict[int, int]:
         """The offset that each partition's next record will have; patient unless told otherwise."""
-        asked = [TopicPartition(topic, partition) for partition in partitions]
-        timeout_ms = int((self.patience_s if timeout_s is None else timeout_s) * 1000)
+        places = [TopicPartition(topic, partition) for partition in partitions]
+        deadline = time.monotonic() + (self.patience_s if timeout_s is None else timeout_s)
         with self._answering():
-            found = self._asking.end_offsets(asked, timeout_ms=timeout_ms)
-        return {place.partition: offset for place, offset in found.items()}
+            while True:
+                most_s = min(self.answer_s, max(deadline - time.monotonic(), 0))
+                asked = None
+                try:
+                    asked = self._asked(most_s)
+                    found = asked.end_offsets(places, timeout_ms=int(most_s * 1000))
+                    return {place.partition: offset for place, offset in found.items()}
+                except (KafkaTimeoutError, KafkaConnectionError, RuntimeError) as error:  # the last: it was dismissed
+                    self._dismiss(asked)
+                    if self._closed:
+                        raise closed() from error
+                    if time.monotonic() >= deadline:
+                        raise silent(self._address, self.patience_s if timeout_s is None else timeout_s) from error
 
     def stretch(self, topic: str, partition: int, first: int, last: int) -> Iterator[Any]:
         """The partition's records from `first` to `last`, as kafka-python gives them; what is gone is left out."""
@@ -143,7 +154,24 @@ class Readers:
             self._closed, idle, self._idle = True, self._idle, []
         for _, consumer in idle:
             consumer.close(timeout_ms=0)
-        self._asking.close(timeout_ms=0)
+        self._dismiss(self._asking)
+
+    def _asked(self, most_s: float = ANSWER_S) -> KafkaConsumer:
+        with self._making:
+            if self._closed:
+                raise closed()
+            if self._asking is None:
+                options = {**client_options(self._address, self._settings), **CONSUMER}
+                self._asking = KafkaConsumer(**{**options, "bootstrap_timeout_ms": int(most_s * 1000)})
+            return self._asking
+
+    def _dismiss(self, consumer: KafkaConsumer | None) -> None:
+        """A client that has not answered may have lost its way for good: the next question goes to a new one."""
+        with self._making:
+            if consumer is None or self._asking != consumer:
+                return
+            self._asking = None
+            consumer.close(timeout_ms=0)
 
     def _expected(self, consumer: KafkaConsumer, most: int, timeout_s: float) -> dict[TopicPartition, list[Any]]:
         """The next records, where there are some. Raises LogUnavailable when none comes."""

@@ -20,6 +20,7 @@ from kafka.errors import (
     MessageSizeTooLargeError,
     RecordListTooLargeError,
 )
+from kafka.future import Future
 
 from ledgent.producers.kafka.errors import translated
 from ledgent.producers.kafka.reading import ANSWER_S, PATIENCE_S, closed
@@ -33,6 +34,8 @@ T = TypeVar("T")
 
 DELIVERY_S = 15.0
 """How long kafka-python tries by itself."""
+SILENT_S = DELIVERY_S + 5.0
+"""A producer that has then told of neither is given up: without the id that makes it idempotent, it waits for ever."""
 PAUSE_S = 0.2
 CLOSING_S = 5.0
 BATCH_BYTES = 64 << 10
@@ -87,9 +90,12 @@ class Sender:
         """
         deadline = time.monotonic() + self._patience_s
         while True:
-            producer, outcome = await self._send(unsettled(), confirmed=settled is None)
+            producer, outcome, last = await self._send(unsettled(), confirmed=settled is None)
             awaited: set[asyncio.Future[Any]] = {outcome, settled} if settled else {outcome}
-            await asyncio.wait(awaited, timeout=deadline - time.monotonic(), return_when=asyncio.FIRST_COMPLETED)
+            left = deadline - time.monotonic()
+            done, _ = await asyncio.wait(awaited, timeout=min(left, SILENT_S), return_when=asyncio.FIRST_COMPLETED)
+            if not done and last is not None and last.succeeded():  # durable: only to be read back
+                await asyncio.wait(awaited, timeout=left - SILENT_S, return_when=asyncio.FIRST_COMPLETED)
             error = outcome.result() if outcome.done() else None
             if settled.done() if settled else outcome.done() and error is None:
                 return
@@ -101,7 +107,7 @@ class Sender:
                     f"no Kafka broker at {','.join(self._address.servers)} has taken and given back what was sent for "
                     f"{self._patience_s:g} s; it may be in the log or not: start the broker, then this process again"
                 ) from error
-            logger.warning("sending again what may have got lost: %s", error)
+            logger.warning("sending again what may have got lost: %s", error or "its producer says nothing")
             await self._threaded(self._discard, producer)
             await asyncio.sleep(PAUSE_S)
 
@@ -113,8 +119,10 @@ class Sender:
             _close(producer, CLOSING_S)
         self._thread.shutdown()
 
-    async def _send(self, messages: Sequence[Message], *, confirmed: bool) -> tuple[KafkaProducer | None, Outcome]:
-        """The producer, None where none could be made, and what becomes of the messages.
+    async def _send(
+        self, messages: Sequence[Message], *, confirmed: bool
+    ) -> tuple[KafkaProducer | None, Outcome, Future | None]:
+        """The producer, None where none could be made, what becomes of the messages, and of the last one of them.
 
         Without `confirmed` only an error is told: who has the records read back learns of them anyway.
         """
@@ -126,6 +134,7 @@ class Sender:
                 loop.call_soon_threadsafe(_settle, outcome, error)
 
         producer: KafkaProducer = self._producer
+        sent: Future | None = None
         try:
             if producer is None:
                 producer = await self._threaded(self._made)
@@ -134,11 +143,11 @@ class Sender:
                     message.topic, message.value, message.key, message.headers, partition=message.partition
                 )
                 sent.add_errback(tell)
-            if confirmed:
+            if confirmed and sent is not None:
                 sent.add_callback(lambda _: tell(None))
         except KafkaError as error:
             _settle(outcome, error)
-        return producer, outcome
+        return producer, outcome, sent
 
     def _made(self) -> KafkaProducer:
         with self._making:
@@ -184,7 +193,10 @@ def _close(producer: KafkaProducer, timeout_s: float) -> None:
         producer.close(timeout=timeout_s)
     except KafkaTimeoutError:  # then it has closed nothing: what it could not deliver has to be given up first
         producer._sender.force_close()
-        producer.close(timeout=CLOSING_S)
+        try:
+            producer.close(timeout=CLOSING_S)
+        except KafkaTimeoutError:
+            logger.warning("a Kafka producer did not close within %g s, and is left to itself", CLOSING_S)
 
 
 def _settle(outcome: Outcome, error: Exception | None) -> None:
