@@ -11,7 +11,7 @@ from kafka import ConsumerRebalanceListener, TopicPartition
 from kafka.errors import KafkaError
 
 from ledgent.producers.kafka.errors import check_reachable, translated
-from ledgent.producers.kafka.reading import ANSWER_S, consumer_of
+from ledgent.producers.kafka.reading import ANSWER_S, consumer_of, see_join_through
 from ledgent.producers.kafka.topics import admin_of
 from ledgent.producers.kafka.wire import Address, stored_of
 from ledgent.schemas.ports import Positioned
@@ -23,6 +23,8 @@ FETCHED_S = 0.2
 """How long to wait for records that are known to be there."""
 FETCH_BYTES = 8 << 20
 """Of one partition at once: an insert has a cost of its own, so blocks shall be large."""
+POLL_RECORDS = 500
+"""In one poll: of each record kafka-python makes a dozen objects, and few of them shall live at the same time."""
 
 
 class Reassigned(Exception):
@@ -103,7 +105,10 @@ class GroupFeed(ConsumerRebalanceListener):  # type: ignore[misc]
                 self._at[place.partition] = following
 
     def _polled(self, most: int, timeout_s: float) -> list[Positioned]:
-        batches: dict[TopicPartition, list[Any]] = self._consumer.poll(int(timeout_s * 1000), max_records=most)
+        batches: dict[TopicPartition, list[Any]] = self._consumer.poll(
+            int(timeout_s * 1000), max_records=min(most, POLL_RECORDS)
+        )
+        see_join_through(self._consumer)
         if self._changed:
             # What came may be from wherever the consumer began by itself.
             self._changed, self._at = False, {}

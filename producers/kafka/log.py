@@ -5,7 +5,7 @@ Kafka refuses nothing: whoever appends has what was sent read back and judged as
 """
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -81,7 +81,7 @@ class KafkaLog:
         if accept is not None:
             await self._intake.attend()  # no request is written: what the run is told comes to this process
         if records:
-            await self._append(records, new=isinstance(accept, StartRun))
+            await _to_its_end(self._append(records, new=isinstance(accept, StartRun)))
         self._intake.finish(finish)
 
     async def _append(self, records: Sequence[Stored], new: bool) -> None:
@@ -226,6 +226,21 @@ class KafkaLog:
         self.index.close()
         self._sender.close()
         self._threads.shutdown()
+
+
+async def _to_its_end(append: Coroutine[Any, Any, None]) -> None:
+    """Awaits an append, and once it is cancelled, its end all the same.
+
+    What has been sent cannot be taken back, and the run's next records, those that hand it over, are built on it.
+    """
+    task = asyncio.ensure_future(append)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        if not task.cancelled():
+            task.exception()  # seen, and no longer of interest
+        raise
 
 
 def _headers(request: AnyRequest) -> Headers:

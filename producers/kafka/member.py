@@ -7,7 +7,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable
-from functools import partial
 from typing import Any, NamedTuple
 
 from kafka import KafkaConsumer, TopicPartition
@@ -18,8 +17,7 @@ from kafka.structs import MemberState, OffsetAndMetadata
 
 from ledgent.producers.kafka.backlog import Backlogs, Commit
 from ledgent.producers.kafka.errors import translated
-from ledgent.producers.kafka.reading import Readers, consumer_of
-from ledgent.producers.kafka.watching import Batches, Deaf, Watch
+from ledgent.producers.kafka.reading import consumer_of, see_join_through
 from ledgent.producers.kafka.wire import Address
 from ledgent.schemas.errors import LogUnavailable, UnreadableRecord
 from ledgent.schemas.requests import AnyRequest, StartRun, decode_request
@@ -67,7 +65,6 @@ class Member:
         address: Address,
         settings: KafkaSettings,
         timing: Timing,
-        readers: Readers,
         backlogs: Backlogs,
         bury: Bury,
         changed: Callable[[], None],
@@ -81,7 +78,6 @@ class Member:
         self._address = address
         self._settings = settings
         self._timing = timing
-        self._readers = readers
         self._backlogs = backlogs
         self._bury = bury
         self._changed = changed
@@ -120,47 +116,27 @@ class Member:
     # the thread -----------------------------------------------------------------------------------------------------
 
     def _work(self) -> None:
-        while not self._closing and self.failed is None:
-            try:
-                consumer = self._joining()
-            except (LogUnavailable, KafkaError) as error:
-                self._fail(error)
-                return
-            try:
-                self._read(consumer)
-            except (AuthorizationError, Deaf) as error:
-                logger.warning("reading requests has stopped: %s", error)
-                if not isinstance(error, Deaf):
+        try:
+            consumer = self._joining()
+        except (LogUnavailable, KafkaError) as error:
+            self._fail(error)
+            return
+        try:
+            while not self._closing:
+                self._sleep_while_nobody_asks()
+                try:
+                    self._go_round(consumer)
+                except AuthorizationError as error:
                     self._fail(error)
-            except Exception as defect:
-                logger.exception("reading requests has stopped")
-                self._fail(LogUnavailable(f"reading requests has stopped ({defect!r}); start the worker again"))
-            finally:
-                self._leave(consumer)
-
-    def _read(self, consumer: KafkaConsumer) -> None:
-        watch = Watch(self._readers, self._topic)
-        while not self._closing:
-            self._sleep_while_nobody_asks()
-            try:
-                batch = watch.heard(consumer, consumer.poll(POLL_MS), partial(self._positions, consumer))
-                self._go_round(consumer, batch)
-            except (AuthorizationError, Deaf):
-                raise
-            except (KafkaError, LogUnavailable) as error:  # the client finds its way back
-                logger.warning("requests cannot be read at the moment: %s", error)
-                time.sleep(PAUSE_S)
-
-    def _positions(self, consumer: KafkaConsumer) -> dict[int, int]:
-        """The offset of the next request, of each partition that is read at the moment."""
-        read = consumer.assignment() - consumer.paused()
-        positions = {place.partition: self._position(consumer, place) for place in read}
-        return {number: position for number, position in positions.items() if position is not None}
-
-    def _position(self, consumer: KafkaConsumer, place: TopicPartition) -> int | None:
-        backlog = self._backlogs.of.get(place.partition)
-        position: int | None = backlog.position if backlog else consumer.position(place, ANSWER_MS)
-        return position
+                    return
+                except (KafkaError, LogUnavailable) as error:  # the client finds its way back
+                    logger.warning("requests cannot be read at the moment: %s", error)
+                    time.sleep(PAUSE_S)
+        except Exception as defect:
+            logger.exception("reading requests has stopped")
+            self._fail(LogUnavailable(f"reading requests has stopped ({defect!r}); start the worker again"))
+        finally:
+            self._leave(consumer)
 
     def _fail(self, error: LogUnavailable | KafkaError) -> None:
         if isinstance(error, KafkaError):
@@ -189,7 +165,9 @@ class Member:
             while not self._closing and time.monotonic() - self._touched_s > self._timing.hang_s:
                 self._awake.wait()
 
-    def _go_round(self, consumer: KafkaConsumer, batch: Batches) -> None:
+    def _go_round(self, consumer: KafkaConsumer) -> None:
+        batch = consumer.poll(POLL_MS)
+        see_join_through(consumer)
         self.polled_s = time.monotonic()
         for place, records in batch.items():
             self._take_in(consumer, place, records)
@@ -238,7 +216,8 @@ class Member:
             self._ends = asked, {place.partition: end for place, end in found.items()}
         paused = {place.partition for place in consumer.paused()}
         for place in assigned:
-            read_to = self._position(consumer, place)
+            backlog = self._backlogs.of.get(place.partition)
+            read_to = backlog.position if backlog else consumer.position(place, ANSWER_MS)
             if place.partition not in paused and (read_to is None or read_to < self._ends[1][place.partition]):
                 return False
         self.answered, self._ends = self._ends[0], None
@@ -266,8 +245,6 @@ class Member:
             consumer.close(autocommit=False, timeout_ms=ANSWER_MS)
         except KafkaError as error:
             logger.info("the group of workers was not told of the leave: %s", error)
-        if not self._closing:
-            self.evicted(set(self._backlogs.of))
 
     # the client's thread, while the member's waits in `poll` or `close` ---------------------------------------------
 

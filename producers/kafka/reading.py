@@ -8,6 +8,7 @@ from typing import Any
 
 from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaConnectionError, KafkaError, KafkaTimeoutError
+from kafka.structs import MemberState
 
 from ledgent.producers.kafka.errors import check_reachable, translated
 from ledgent.producers.kafka.wire import Address, client_options
@@ -40,6 +41,16 @@ def consumer_of(address: Address, settings: KafkaSettings, **more: Any) -> Kafka
         return KafkaConsumer(**client_options(address, settings), **{**CONSUMER, **more})
     except KafkaError as error:
         raise translated(error, address, settings) from error
+
+
+def see_join_through(consumer: KafkaConsumer) -> None:
+    """To be called after each poll of a group's member: has the next one go on with a join that this was too short for.
+
+    kafka-python 3.0.12 may forget it: a leader takes its join for done once it has assigned the partitions, before it
+    has got its own. The group then waits for it, throws it out, and it never comes back.
+    """
+    if consumer.group_metadata().state is MemberState.REBALANCING:
+        consumer._coordinator.request_rejoin()
 
 
 def silent(address: Address, seconds: float) -> LogUnavailable:

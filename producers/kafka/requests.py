@@ -52,7 +52,6 @@ class Intake:
         self._writer = writer
         self._index = index
         self._bury = bury
-        self._readers = readers
         self._timing = timing or Timing()
         self._hearing = Hearing(address, settings, readers, self._timing.silence_s)
         self._backlogs = Backlogs()
@@ -217,7 +216,7 @@ class Intake:
                 raise LogUnavailable("the log has been closed")
             if self._member is None:
                 self._member = Member(
-                    self._address, self._settings, self._timing, self._readers, self._backlogs, self._bury, self._wake
+                    self._address, self._settings, self._timing, self._backlogs, self._bury, self._wake
                 )
             return self._member
 

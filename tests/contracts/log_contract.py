@@ -129,6 +129,17 @@ class AppenderAndHistoryContract(LogContract):
         assert list(two.records(chain.run_id)) == chain.records
         assert one.writer != two.writer
 
+    async def test_what_follows_an_append_that_was_cancelled_on_its_way_is_accepted(self) -> None:
+        log, chain = self.open(), begun()
+        await log.append(chain.records)
+        for patience_s in (0.0, 0.001, 0.01, 0.03):
+            cancelled = asyncio.create_task(log.append([chain.ask()]))
+            await asyncio.sleep(patience_s)
+            cancelled.cancel()
+            await asyncio.wait([cancelled])
+            await log.append([chain.ask(2)])
+            assert list(log.records(chain.run_id)) == chain.records
+
     async def test_a_gap_is_refused(self) -> None:
         log, chain = self.open(), begun()
         await log.append(chain.records)

@@ -11,14 +11,13 @@ from kafka import KafkaConsumer
 from kafka.errors import KafkaTimeoutError
 from kafka.future import Future
 
-from ledgent.producers.kafka import hearing, index, member, sending, watching
+from ledgent.producers.kafka import hearing, index, sending, watching
 from ledgent.producers.kafka.log import KafkaLog
 from ledgent.producers.kafka.topics import create
 from ledgent.producers.kafka.wire import address_of
 from ledgent.schemas.requests import CancelRun
 from ledgent.schemas.settings import KafkaSettings
 from tests.contracts.log_contract import start_of
-from tests.producers.taking import CLERK
 from tests.schemas.chain import Chain, begun
 
 SETTINGS = KafkaSettings(partitions=1, replication=1)
@@ -48,7 +47,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[KafkaConsumer]:
 
         return keep
 
-    for module in (index, hearing, member):
+    for module in (index, hearing):
         monkeypatch.setattr(module, "consumer_of", kept(module.consumer_of))  # type: ignore[attr-defined]
     return consumers
 
@@ -80,20 +79,6 @@ async def test_a_consumer_of_a_quiet_topic_is_left_alone(log: KafkaLog, made: li
     await asyncio.sleep(4 * watching.QUIET_S)
     await log.append([chain.ask()])
     assert len(made) == 1
-
-
-async def test_requests_are_read_by_another_member(log: KafkaLog, made: list[KafkaConsumer]) -> None:
-    first, second = start_of(Chain("first")), start_of(Chain("second"))
-    await log.submit(first)
-    async with asyncio.timeout(SOON_S):
-        assert await log.take(CLERK, 10, SOON_S) == [first]
-    joined = next(consumer for consumer in made if consumer.config["group_id"])
-    deafen(joined)
-    await log.submit(second)
-    async with asyncio.timeout(SOON_S):
-        while second not in await log.take(CLERK, 10, 1.0):
-            pass
-    assert sum(bool(consumer.config["group_id"]) for consumer in made) == 2
 
 
 async def test_what_a_run_without_a_request_is_told_is_heard_by_another_consumer(
