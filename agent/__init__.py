@@ -5,14 +5,20 @@ from ledgent.agent.models.openai import OpenAIModel
 from ledgent.agent.models.port import Delta
 from ledgent.agent.models.scripted import Attempts, Call, Fail, Reply, ScriptedModel
 from ledgent.agent.running import RunResult
+from ledgent.agent.terminators import when
 from ledgent.agent.tools.function import Tool, ToolContext, tool
 from ledgent.schemas.agents import Limits, RetryPolicy
 from ledgent.schemas.errors import ToolError
+from ledgent.schemas.terminators import AllOf, AnyOf, CostBudget, Deadline, StopWords, TokenBudget
 
 __all__ = [
     "Agent",
+    "AllOf",
+    "AnyOf",
     "Attempts",
     "Call",
+    "CostBudget",
+    "Deadline",
     "Delta",
     "Fail",
     "Limits",
@@ -21,8 +27,11 @@ __all__ = [
     "RetryPolicy",
     "RunResult",
     "ScriptedModel",
+    "StopWords",
+    "TokenBudget",
     "Tool",
     "ToolContext",
     "ToolError",
     "tool",
+    "when",
 ]

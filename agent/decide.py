@@ -2,9 +2,10 @@
 
 import difflib
 from collections.abc import Iterator
-from datetime import timedelta
 
 from ledgent.agent.commands import CallModel, CallTool, Command, Record, ScheduleRetry
+from ledgent.agent.limits import before_model_call, before_tool_calls, out_of_time, seconds_left, tool_calls_left
+from ledgent.agent.terminators import terminated
 from ledgent.schemas.agents import AgentSpec, RetryPolicy
 from ledgent.schemas.errors import ErrorCode, ErrorInfo
 from ledgent.schemas.events import (
@@ -81,40 +82,54 @@ def _about_model_call(state: RunState, agent: AgentSpec, call: ModelCall) -> tup
     if call.phase in _BUSY:
         return ()
     if call.phase is Phase.DUE:
-        return _limited(state) or (CallModel(call.call_id, call.attempt + 1),)
+        return _ask_model(state, call.call_id, call.attempt + 1)
     error = call.error or ErrorInfo(code=ErrorCode.INTERNAL, message="failed without an error")
     retry = agent.model.retry
-    if error.retryable and (out_of_time := _out_of_time(state)):
-        return out_of_time
+    if error.retryable and (late := out_of_time(state)):
+        return (Record(late),)
     if not error.retryable or call.attempt >= retry.attempts:
         return (Record(RunFailed(error=error)),)
     if error.code is ErrorCode.INTERRUPTED:
-        return _limited(state) or (CallModel(call.call_id, call.attempt + 1),)
+        return _ask_model(state, call.call_id, call.attempt + 1)
     return (_retry(state, call.call_id, call.attempt, error, retry),)
 
 
 def _about_tool_calls(state: RunState, agent: AgentSpec) -> tuple[Command, ...]:
+    calls = state.tool_calls.values()
+    at_work = any(call.phase is Phase.RUNNING for call in calls)
+    late = out_of_time(state)
+    if late is not None:
+        return () if at_work else (Record(late),)
+    if all(call.attempt == 0 and call.phase is Phase.REQUESTED for call in calls) and (end := before_tool_calls(state)):
+        return (Record(end),)
     commands: list[Command] = []
+    left, held_back = tool_calls_left(state), False
     for call_id, call in state.tool_calls.items():
         if call.phase is Phase.REQUESTED and agent.tool(call.request.name) is None:
             commands.append(Record(_unknown(agent, call)))
+        elif call.phase is Phase.REQUESTED and left == 0:
+            held_back = True
         elif call.phase in (Phase.REQUESTED, Phase.DUE):
             commands.append(CallTool(call_id, call.attempt + 1))
+            if left is not None and call.phase is Phase.REQUESTED:
+                left -= 1
         elif call.phase is Phase.FAILED and call.error is not None:
             if call.error.code is ErrorCode.INTERRUPTED:
                 commands.append(CallTool(call_id, call.attempt + 1))
             else:
                 commands.append(_retry(state, call_id, call.attempt, call.error, TOOL_RETRY))
-    out_of_time = _out_of_time(state)
-    if out_of_time and not any(call.phase is Phase.RUNNING for call in state.tool_calls.values()):
-        return out_of_time
-    return () if out_of_time else tuple(commands)
+    if held_back and not commands and not any(call.phase in _BUSY for call in calls):
+        bound = state.limits.tool_calls or 0
+        return (Record(RunLimited(limit="tool_calls", bound=bound, used=state.spent.tool_calls)),)
+    return tuple(commands)
 
 
 def _about_turn(state: RunState, agent: AgentSpec) -> tuple[Command, ...]:
     """Between calls: answered, limited, waiting for the user, or the model's turn."""
     if state.ending or state.end_requested:
         return (Record(RunCompleted(output=state.output)),)
+    if agent.terminators and state.spent.steps and (end := terminated(state, agent.terminators)):
+        return (Record(end),)
     answered = bool(state.messages) and isinstance(state.messages[-1], Assistant)
     if answered and not agent.conversational:
         return (Record(RunCompleted(output=state.output)),)
@@ -123,36 +138,13 @@ def _about_turn(state: RunState, agent: AgentSpec) -> tuple[Command, ...]:
         return (Record(RunFailed(error=error)),)
     if answered or not state.messages:
         return (Record(RunSuspended(reason="input")),)
-    return _limited(state) or (CallModel(f"m{state.spent.steps + 1}", 1),)
+    return _ask_model(state, f"m{state.spent.steps + 1}", 1)
 
 
-def _limited(state: RunState) -> tuple[Command, ...]:
-    """The end of a run that has reached a bound; checked before each model call, so a run overruns by at most one."""
-    limits, spent = state.limits, state.spent
-    next_is_new = state.model_call is None
-    if limits.steps is not None and next_is_new and spent.steps >= limits.steps:
-        return (Record(RunLimited(limit="steps", bound=limits.steps, used=spent.steps)),)
-    if limits.tokens is not None and spent.tokens >= limits.tokens:
-        return (Record(RunLimited(limit="tokens", bound=limits.tokens, used=spent.tokens)),)
-    if limits.cost_usd is not None and spent.cost_usd >= limits.cost_usd:
-        return (Record(RunLimited(limit="cost_usd", bound=limits.cost_usd, used=spent.cost_usd)),)
-    return _out_of_time(state)
-
-
-def _out_of_time(state: RunState) -> tuple[Command, ...]:
-    left = seconds_left(state)
-    if left is None or left > 0 or state.limits.seconds is None:
-        return ()
-    bound = state.limits.seconds
-    return (Record(RunLimited(limit="seconds", bound=bound, used=bound - left)),)
-
-
-def seconds_left(state: RunState) -> float | None:
-    """Until the run's deadline, seconds; None without one."""
-    if state.limits.seconds is None or state.started_at is None or state.now is None:
-        return None
-    deadline = state.started_at + timedelta(seconds=state.limits.seconds)
-    return (deadline - state.now).total_seconds()
+def _ask_model(state: RunState, call_id: str, attempt: int) -> tuple[Command, ...]:
+    """Unless the run has reached a bound: looked at before each attempt, so a run overruns by at most one call."""
+    end = before_model_call(state)
+    return (CallModel(call_id, attempt) if end is None else Record(end),)
 
 
 def _retry(state: RunState, call_id: str, attempt: int, error: ErrorInfo, policy: RetryPolicy) -> ScheduleRetry:

@@ -14,7 +14,8 @@ from ledgent.agent.applying import event_of, refusal_of
 from ledgent.agent.carry_out import Intent, Outcome, call_model, call_tool, cancelled
 from ledgent.agent.clock import Clock
 from ledgent.agent.commands import CallModel, CallTool, Command, Record, ScheduleRetry
-from ledgent.agent.decide import decide, seconds_left
+from ledgent.agent.decide import decide
+from ledgent.agent.limits import seconds_left
 from ledgent.agent.models.port import Delta
 from ledgent.agent.render import Renderer, request_digest
 from ledgent.agent.spec import Definition

@@ -13,6 +13,7 @@ from ledgent.agent.models.resolve import model_from
 from ledgent.agent.tools.function import Tool, make_tool
 from ledgent.schemas.agents import AgentSpec, Limits
 from ledgent.schemas.errors import UsageError
+from ledgent.schemas.terminators import Terminator
 
 DEFAULT_LIMITS = Limits(steps=50)
 
@@ -29,6 +30,8 @@ class Definition:
     """Each run's, unless it sets its own."""
     conversational: bool = False
     """Whether an answer without tool calls waits for the next message instead of ending the run."""
+    terminators: Sequence[Terminator] = ()
+    """What else ends a run: stop words, budgets, deadlines, `when(predicate)`, `AnyOf`, `AllOf`."""
     _tools: dict[str, Tool] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -54,6 +57,7 @@ class Definition:
             model=self.live_model.spec,
             tools=tuple(tool.spec for tool in self._tools.values()),
             limits=self.limits,
+            terminators=tuple(self.terminators),
             conversational=self.conversational,
         )
 

@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple
 from ledgent.agent.commands import CallModel, CallTool, Command, Record, ScheduleRetry
 from ledgent.agent.decide import decide
 from ledgent.agent.render import Renderer, request_digest
+from ledgent.agent.terminators import changed
 from ledgent.schemas.acceptance import Guard, Verdict, advance, judge
 from ledgent.schemas.codec import Recorded, Stored, digest_of, event_of, read_envelope
 from ledgent.schemas.errors import BadRecord, ErrorCode, UnknownRun
@@ -97,7 +98,7 @@ def verify(history: History, run_id: str) -> Certificate:
                 raise _Divergence("broken", misplaced[seq])
             check.step(stored)
         except _Divergence as found:
-            return check.certificate(found.verdict, False, seq, str(found))
+            return check.certificate(found.verdict, False, seq, str(found) + check.cause(found))
         if seq == head.guard.seq and check.guard != head.guard:
             return check.certificate("broken", False, seq, "it is not the record that the run's head names")
     if fault := _beyond(history, head, check.guard):
@@ -138,6 +139,13 @@ class _Check:
     ) -> Certificate:
         guard = self.guard
         return Certificate(self._state.run_id, verdict, guard.seq, guard.digest, complete, self._decisions, seq, reason)
+
+    def cause(self, found: _Divergence) -> str:
+        """What is known of why this code decides otherwise."""
+        names = changed(self._state.agent.terminators) if self._state.agent else []
+        if found.verdict == "broken" or not names:
+            return ""
+        return f"; the source of {' and '.join(names)} has changed since"
 
     def step(self, stored: Stored) -> None:
         """Checks and folds the next record. Raises _Divergence."""

@@ -1,13 +1,9 @@
 """What a run freezes of its agent: the spec in `run.started`. Data only; the live `Agent` is in agent/spec.py."""
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import Field, JsonValue
 
-
-class Frozen(BaseModel):
-    """A value that never changes and takes no unknown field."""
-
-    # JSON has no infinity: it would be written as null, and what was written could not be read again.
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+from ledgent.schemas.frozen import Frozen
+from ledgent.schemas.terminators import Terminator
 
 
 class Limits(Frozen):
@@ -20,6 +16,12 @@ class Limits(Frozen):
     cost_usd: float | None = Field(default=None, gt=0)
     seconds: float | None = Field(default=None, gt=0)
     """Wall time since `run.started`, time asleep included."""
+    tool_calls: int | None = Field(default=None, ge=1)
+    """Tool calls, each counted once however many attempts it took."""
+    repeats: int | None = Field(default=None, ge=1)
+    """The same tool with the same arguments in a row; one more ends the run before it is made."""
+    idle_steps: int | None = Field(default=None, ge=1)
+    """Rounds of tool calls in a row that brought nothing new: each call had been made, with the same result."""
 
 
 class RetryPolicy(Frozen):
@@ -75,6 +77,8 @@ class AgentSpec(Frozen):
     model: ModelSpec
     tools: tuple[ToolSpec, ...] = ()
     limits: Limits = Limits(steps=50)
+    terminators: tuple[Terminator, ...] = ()
+    """What else ends a run."""
     conversational: bool = False
     """Whether an answer without tool calls waits for the next message instead of ending the run."""
 

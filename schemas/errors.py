@@ -26,7 +26,7 @@ LedgentError                    exit code 1
 
 from enum import StrEnum
 
-from pydantic import BaseModel, ConfigDict
+from ledgent.schemas.frozen import Frozen
 
 
 class LedgentError(Exception):
@@ -165,10 +165,8 @@ class ErrorCode(StrEnum):
     """A defect in code that ledgent called, or in ledgent itself."""
 
 
-class ErrorInfo(BaseModel):
+class ErrorInfo(Frozen):
     """A failure as events carry it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     code: ErrorCode
     message: str

@@ -8,8 +8,9 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from ledgent.schemas.agents import AgentSpec, Frozen, Limits
+from ledgent.schemas.agents import AgentSpec, Limits
 from ledgent.schemas.errors import ErrorCode, ErrorInfo
+from ledgent.schemas.frozen import Frozen
 
 
 class Event(Frozen):
@@ -112,6 +113,8 @@ class TimerFired(Event):
 class RunCompleted(Event):
     type: Literal["run.completed"] = "run.completed"
     output: str | None = None
+    reason: str | None = None
+    """Why, where a terminator says so."""
 
 
 class RunFailed(Event):
@@ -128,7 +131,7 @@ class RunLimited(Event):
     """The run reached a bound before it was done."""
 
     type: Literal["run.limited"] = "run.limited"
-    limit: Literal["steps", "tokens", "cost_usd", "seconds"]
+    limit: Literal["steps", "tokens", "cost_usd", "seconds", "tool_calls", "repeats", "idle_steps"]
     bound: float
     used: float
 

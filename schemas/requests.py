@@ -8,8 +8,9 @@ from typing import Annotated, Literal
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError
 
-from ledgent.schemas.agents import Frozen, Limits
+from ledgent.schemas.agents import Limits
 from ledgent.schemas.errors import RecordTooLarge, UnreadableRecord, UsageError
+from ledgent.schemas.frozen import Frozen
 
 
 class StartRun(Frozen):

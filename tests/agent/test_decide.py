@@ -3,7 +3,8 @@
 import pytest
 
 from ledgent.agent.commands import CallModel, CallTool, Command, Record, ScheduleRetry
-from ledgent.agent.decide import decide, seconds_left
+from ledgent.agent.decide import decide
+from ledgent.agent.limits import seconds_left
 from ledgent.schemas.agents import AgentSpec, Limits
 from ledgent.schemas.errors import ErrorCode, ErrorInfo
 from ledgent.schemas.events import (

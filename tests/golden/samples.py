@@ -29,6 +29,15 @@ from ledgent.schemas.events import (
     Usage,
 )
 from ledgent.schemas.system_events import AlertRaised, AlertResolved, AnySystemEvent, RecordDeadLettered
+from ledgent.schemas.terminators import (
+    AllOf,
+    AnyOf,
+    CostBudget,
+    Deadline,
+    Predicate,
+    StopWords,
+    TokenBudget,
+)
 
 _USAGE = Usage(input_tokens=120, output_tokens=45, cached_tokens=100, reasoning_tokens=20)
 _CUT = Cut(size=1_000_000, sha256="9f" * 32)
@@ -60,7 +69,12 @@ _AGENT = AgentSpec(
             ends_run=True,
         ),
     ),
-    limits=Limits(steps=9, tokens=10_000, cost_usd=0.75, seconds=60.0),
+    limits=Limits(steps=9, tokens=10_000, cost_usd=0.75, seconds=60.0, tool_calls=20, repeats=3, idle_steps=2),
+    terminators=(
+        StopWords(words=("STOP",)),
+        AnyOf(of=(TokenBudget(tokens=9_000), AllOf(of=(CostBudget(usd=0.5), Deadline(seconds=50.5))))),
+        Predicate(function="shop.rules:sold_out", parameters={"left": 0}, source="ab" * 32),
+    ),
     conversational=True,
 )
 
@@ -70,7 +84,7 @@ SAMPLES: tuple[AnyEvent, ...] = (
         request_id="0197f0a2-0000-7000-8000-000000000001",
         agent=_AGENT,
         input="hello \u2028 “you” 😀",
-        limits=Limits(steps=5, tokens=5_000, cost_usd=0.5, seconds=30.5),
+        limits=Limits(steps=5, tokens=5_000, cost_usd=0.5, seconds=30.5, tool_calls=9, repeats=2, idle_steps=1),
         session="session-1",
         labels={"team": "blue", "größe": "ü"},
     ),
@@ -79,7 +93,7 @@ SAMPLES: tuple[AnyEvent, ...] = (
     RunEndRequested(request_id="0197f0a2-0000-7000-8000-000000000003"),
     RunCancelRequested(request_id="0197f0a2-0000-7000-8000-000000000004", reason="changed my mind"),
     TimerFired(timer_seq=7),
-    RunCompleted(output="done"),
+    RunCompleted(output="done", reason="the answer says 'STOP'"),
     RunFailed(error=_ERROR),
     RunCancelled(reason="changed my mind"),
     RunLimited(limit="cost_usd", bound=0.5, used=0.625),

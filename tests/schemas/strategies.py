@@ -9,6 +9,16 @@ from pydantic import BaseModel, JsonValue
 from pydantic.fields import FieldInfo
 
 from ledgent.schemas.events import EVENT_CLASSES, AnyEvent
+from ledgent.schemas.terminators import (
+    AllOf,
+    AnyOf,
+    CostBudget,
+    Deadline,
+    Predicate,
+    StopWords,
+    Terminator,
+    TokenBudget,
+)
 
 TEXT = st.one_of(
     st.text(max_size=20), st.sampled_from([',"event":', '"}', "\x00\x1f\x7f", "\\", '","digest":"', "ü😀"])
@@ -17,6 +27,21 @@ JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False) | TEXT,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
     max_leaves=5,
+)
+
+_CONDITIONS = st.one_of(
+    st.builds(StopWords, words=st.lists(TEXT, min_size=1, max_size=3).map(tuple)),
+    st.builds(TokenBudget, tokens=st.integers(1, 2**53)),
+    st.builds(CostBudget, usd=st.floats(1e-9, 1e9)),
+    st.builds(Deadline, seconds=st.floats(1e-9, 1e9)),
+    st.builds(Predicate, function=st.just("shop.rules:sold_out"), parameters=st.dictionaries(TEXT, JSON, max_size=3)),
+)
+TERMINATORS = st.recursive(
+    _CONDITIONS,
+    lambda inner: st.builds(
+        lambda cls, of: cls(of=tuple(of)), st.sampled_from([AnyOf, AllOf]), st.lists(inner, min_size=1, max_size=3)
+    ),
+    max_leaves=4,
 )
 
 
@@ -42,6 +67,8 @@ def _value(annotation: Any, least: Any = None, above: Any = None, below: Any = N
     origin, parts = get_origin(annotation), get_args(annotation)
     if annotation is JsonValue:
         return JSON
+    if annotation == get_args(Terminator)[0]:
+        return TERMINATORS
     if origin is Literal:
         return st.sampled_from(parts)
     if origin is tuple:
