@@ -2,7 +2,9 @@
 
 from collections.abc import Callable
 from types import TracebackType
+from typing import Self
 
+from ledgent.agent.blocking import Background
 from ledgent.agent.clock import SystemClock
 from ledgent.agent.loop import RunLoop
 from ledgent.agent.models.port import Delta
@@ -42,12 +44,17 @@ class Conversation:
         check_priced(agent, limits)
         self._agent = agent
         self._log = log_at(log)
-        self._request = start_request(agent.name, None, limits, session, labels)
-        self.run_id = self._request.run_id
+        self._options = (limits, session, labels)
+        self._request = start_request(agent.name, None, *self._options)
         self._on_record = on_record
         self._on_delta = on_delta
         self._loop = self._new_loop()
         self._begun = False
+
+    @property
+    def run_id(self) -> str:
+        """Of the present run; another one after each `reset`."""
+        return self._request.run_id
 
     @property
     def state(self) -> RunState:
@@ -75,6 +82,18 @@ class Conversation:
             return result_of(self.state)
         return await self._do(EndConversation(request_id=new_request_id(), run_id=self.run_id))
 
+    async def reset(self) -> None:
+        """Forgets what was said: the run ends, and the next message begins another one.
+
+        They belong to one session, which bears the first run's id unless it was given a name.
+        """
+        await self.end()
+        limits, session, labels = self._options
+        self._options = (limits, session or self.run_id, labels)
+        self._request = start_request(self._agent.name, None, *self._options)
+        self._loop = self._new_loop()
+        self._begun = False
+
     async def _do(self, request: AnyRequest) -> RunResult:
         if self.state.ended:
             raise RequestRefused(f"run {self.run_id} has ended ({self.state.status}): it takes no further message")
@@ -96,7 +115,7 @@ class Conversation:
         state = RunState(self.run_id)
         return RunLoop(self._log, self._agent, state, Guard(), SystemClock(), self._on_record, self._on_delta)
 
-    async def __aenter__(self) -> "Conversation":
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(
@@ -104,3 +123,43 @@ class Conversation:
     ) -> None:
         if kind is None:
             await self.end()
+
+
+class SyncConversation:
+    """A conversation for code that is not async; each of its methods waits for the other's."""
+
+    def __init__(self, conversation: Conversation) -> None:
+        self._conversation = conversation
+        self._background = Background()
+
+    @property
+    def run_id(self) -> str:
+        return self._conversation.run_id
+
+    @property
+    def state(self) -> RunState:
+        return self._conversation.state
+
+    def send(self, text: str) -> RunResult:
+        """As `Conversation.send`."""
+        return self._background.wait(self._conversation.send(text))
+
+    def reset(self) -> None:
+        """As `Conversation.reset`."""
+        self._background.wait(self._conversation.reset())
+
+    def end(self) -> RunResult:
+        """As `Conversation.end`."""
+        return self._background.wait(self._conversation.end())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                self.end()
+        finally:
+            self._background.close()

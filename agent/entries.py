@@ -1,18 +1,31 @@
 """The agent that people write: its definition (spec.py) with all the ways to run it (running.py, conversation.py)."""
 
-from collections.abc import AsyncIterator, Callable
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from ledgent.agent.conversation import Conversation
+from ledgent.agent.blocking import blocking, iterated
+from ledgent.agent.conversation import Conversation, SyncConversation
 from ledgent.agent.models.port import Delta
-from ledgent.agent.running import RunResult, blocking, log_at, run_agent, start_request, stream_agent
+from ledgent.agent.running import (
+    OnResult,
+    RunResult,
+    log_at,
+    run_agent,
+    run_batch,
+    start_request,
+    stream_agent,
+)
 from ledgent.agent.spec import Definition
 from ledgent.agent.writing import OnRecord
 from ledgent.producers.submit import start_run
 from ledgent.schemas.agents import Limits
 from ledgent.schemas.ports import Log
+
+CONCURRENCY = 16
+"""Runs of a batch at the same time, unless it is said otherwise."""
 
 
 @dataclass(frozen=True)
@@ -33,23 +46,49 @@ class Agent(Definition):
         log: Log | str | None = None,
         on_record: OnRecord | None = None,
         on_delta: Callable[[Delta], None] | None = None,
+        stop: asyncio.Event | None = None,
     ) -> RunResult:
         """Runs here until the end (a conversation: until its first answer); every step is in the log before it counts.
 
         A run that fails, is limited or cancelled is a result, not an exception. `log`: a log or its URL, LEDGENT_LOG by
-        default. `on_record` sees each record once it is durable, `on_delta` each piece of a streamed answer.
-        Raises UsageError, LogUnavailable, LogFull, RecordTooLarge.
+        default. `on_record` sees each record once it is durable, `on_delta` each piece of a streamed answer. The run is
+        cancelled once `stop` is set. Raises UsageError, LogUnavailable, LogFull, RecordTooLarge.
         """
         request = start_request(self.name, input, limits, session, labels)
-        return await run_agent(self, request, log, on_record, on_delta)
+        return await run_agent(self, request, log, on_record, on_delta, stop=stop)
 
     def run_sync(self, input: str | None, **options: Any) -> RunResult:
         """As `run`, for code that is not async; works inside a running event loop too, which it blocks."""
         return blocking(self.run(input, **options))
 
-    def stream(self, input: str | None, **options: Any) -> AsyncIterator[Delta | RunResult]:
+    async def run_many(
+        self,
+        inputs: Iterable[str],
+        *,
+        concurrency: int = CONCURRENCY,
+        on_result: OnResult | None = None,
+        **options: Any,
+    ) -> list[RunResult]:
+        """One run for each input, so many at a time; the results in the order of the inputs. Options as for `run`.
+
+        `on_result(number, result)` is told of each as it ends. What `run` raises ends the batch: the other runs are
+        handed over.
+        """
+        return await run_batch(partial(self.run, **options), inputs, concurrency, on_result)
+
+    def run_many_sync(self, inputs: Iterable[str], **options: Any) -> list[RunResult]:
+        """As `run_many`, for code that is not async."""
+        return blocking(self.run_many(inputs, **options))
+
+    def stream(
+        self, input: str | None, *, on_record: OnRecord | None = None, **options: Any
+    ) -> AsyncGenerator[Delta | RunResult, None]:
         """The pieces of the answers as they come, then the result. Options as for `run`."""
-        return stream_agent(partial(self.run, input, **options))
+        return stream_agent(partial(self.run, input, **options), on_record)
+
+    def stream_sync(self, input: str | None, **options: Any) -> Iterator[Delta | RunResult]:
+        """As `stream`, for code that is not async."""
+        return iterated(self.stream(input, **options))
 
     async def submit(
         self,
@@ -69,3 +108,7 @@ class Agent(Definition):
         Options as for `run`. Raises UsageError for an agent that is not conversational.
         """
         return Conversation(self, **options)
+
+    def conversation_sync(self, **options: Any) -> SyncConversation:
+        """As `conversation`, for code that is not async: `with agent.conversation_sync() as chat: chat.send("Hi")`."""
+        return SyncConversation(self.conversation(**options))

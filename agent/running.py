@@ -2,9 +2,9 @@
 
 import asyncio
 import contextlib
-import threading
-from collections.abc import AsyncIterator, Callable, Coroutine
-from typing import Any, NamedTuple, TypeVar
+from collections import defaultdict
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 from ledgent.agent.clock import Clock, SystemClock
@@ -14,15 +14,21 @@ from ledgent.agent.spec import Definition
 from ledgent.agent.writing import OnRecord
 from ledgent.producers.identity import new_request_id, new_run_id
 from ledgent.producers.opening import shared_log
+from ledgent.producers.submit import cancel_run
 from ledgent.schemas.acceptance import Guard
 from ledgent.schemas.agents import Limits
-from ledgent.schemas.errors import ErrorInfo, LogError, LogUnavailable, UsageError
+from ledgent.schemas.codec import Recorded
+from ledgent.schemas.errors import ErrorInfo, LogError, LogUnavailable, RequestRefused, UsageError
+from ledgent.schemas.events import ModelCallFailed
 from ledgent.schemas.ports import Log
 from ledgent.schemas.requests import StartRun, encode_request
 from ledgent.schemas.settings import Settings
 from ledgent.schemas.state import RunState, Spent, Status
 
-T = TypeVar("T")
+SOON_S = 0.05
+
+OnResult = Callable[[int, "RunResult"], None]
+"""Told of each run of a batch as it ends: which input's it is, from 0, and its result."""
 
 
 class RunResult(NamedTuple):
@@ -94,6 +100,7 @@ async def run_agent(
     on_record: OnRecord | None,
     on_delta: Callable[[Delta], None] | None,
     clock: Clock | None = None,
+    stop: asyncio.Event | None = None,
 ) -> RunResult:
     """Claims the new run in this process, in one commit with its request, and works on it."""
     if request.input is None and not agent.conversational:
@@ -105,15 +112,84 @@ async def run_agent(
     loop.begin(request, accept=True)
     try:
         with attended(opened, loop):
-            return result_of(await loop.work())
+            async with _stopped_by(stop, opened, loop):
+                return result_of(await loop.work())
     finally:
         await loop.let_go()
 
 
-async def stream_agent(run: Callable[..., Coroutine[Any, Any, RunResult]]) -> AsyncIterator[Delta | RunResult]:
-    """Yields each delta of the run, then its result; leaving early hands it over."""
+@contextlib.asynccontextmanager
+async def _stopped_by(stop: asyncio.Event | None, log: Log, loop: RunLoop) -> AsyncIterator[None]:
+    """While the block lasts, the run is cancelled once `stop` is set."""
+
+    async def cancel(stop: asyncio.Event) -> None:
+        await stop.wait()
+        while loop.state.seq and not loop.state.ended:
+            try:
+                await cancel_run(log, loop.state.run_id, "stopped by its caller")
+                return
+            except RequestRefused:  # not in the log yet, or not any more
+                await asyncio.sleep(SOON_S)
+
+    if stop is None:
+        yield
+        return
+    watching = asyncio.create_task(cancel(stop))
+    try:
+        yield
+    finally:
+        watching.cancel()
+
+
+async def run_batch(
+    run: Callable[[str], Coroutine[Any, Any, RunResult]],
+    inputs: Iterable[str],
+    concurrency: int,
+    on_result: OnResult | None,
+) -> list[RunResult]:
+    """One run for each input, so many at a time; the results in the order of the inputs."""
+    if concurrency < 1:
+        raise UsageError(f"concurrency is {concurrency}: at least one run at a time")
+    if isinstance(inputs, str):
+        raise UsageError("run_many takes several inputs: a list of texts")
+    results = dict[int, RunResult]()
+    numbered = enumerate(inputs)
+
+    async def work() -> None:
+        for number, input in numbered:  # one iterator for all: each takes what comes next
+            results[number] = await run(input)
+            if on_result is not None:
+                on_result(number, results[number])
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(concurrency):
+                group.create_task(work())
+    except BaseExceptionGroup as group:
+        raise group.exceptions[0] from None
+    return [results[number] for number in sorted(results)]
+
+
+async def stream_agent(
+    run: Callable[..., Coroutine[Any, Any, RunResult]], on_record: OnRecord | None = None
+) -> AsyncGenerator[Delta | RunResult, None]:
+    """Yields each delta of the run, with what its attempt has said so far, then the result; leaving hands it over."""
     queue: asyncio.Queue[Delta | None] = asyncio.Queue()
-    task = asyncio.ensure_future(run(on_delta=queue.put_nowait))
+    said = defaultdict[tuple[str, str], str](str)
+
+    def take(delta: Delta) -> None:
+        key = (delta.call_id, delta.kind)
+        said[key] += delta.text
+        queue.put_nowait(delta._replace(so_far=said[key]))
+
+    def see(record: Recorded) -> None:
+        if isinstance(record.event, ModelCallFailed):  # the next attempt begins anew
+            for key in [key for key in said if key[0] == record.event.call_id]:
+                del said[key]
+        if on_record is not None:
+            on_record(record)
+
+    task = asyncio.ensure_future(run(on_delta=take, on_record=see))
     task.add_done_callback(lambda _: queue.put_nowait(None))
     try:
         while (delta := await queue.get()) is not None:
@@ -123,29 +199,6 @@ async def stream_agent(run: Callable[..., Coroutine[Any, Any, RunResult]]) -> As
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.wait([task])
-
-
-def blocking(coroutine: Coroutine[Any, Any, T]) -> T:
-    """The coroutine's result, awaited on an event loop of its own; inside a running loop, in another thread."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(coroutine)
-    outcome: list[Any] = []
-
-    def run() -> None:
-        try:
-            outcome.extend((asyncio.run(coroutine), None))
-        except BaseException as error:  # noqa: BLE001  # raised again in the caller's thread
-            outcome.extend((None, error))
-
-    thread = threading.Thread(target=run, name="ledgent-sync")
-    thread.start()
-    thread.join()
-    if outcome[1] is not None:
-        raise outcome[1]
-    result: T = outcome[0]
-    return result
 
 
 class _Attendant:

@@ -50,6 +50,8 @@ class Delta(NamedTuple):
     call_id: str
     kind: Literal["text", "reasoning", "tool_arguments"]
     text: str
+    so_far: str = ""
+    """All of this kind that the attempt has said, this piece included; in `Agent.stream` only."""
 
 
 class ModelFailure(LedgentError):
