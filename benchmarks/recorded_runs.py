@@ -3,11 +3,12 @@ ledgent's own.
 
     python benchmarks/recorded_runs.py --runs FILE... --env DIR [--stream] [--concurrency 32] [--log URL] [-o json]
 
-FILE: JSON Lines (or .gz), one recorded run a line, with its messages in the chat-completions form. DIR: the start
-database, tool schemas and policy of the environment that the runs were recorded in. The server refuses any request
-whose messages or tools differ from the recording. Every tool result and the final database are compared with the
-recorded ones; after all runs the log is opened anew and every run verified and folded again. Exit code 1 on any
-difference that the file does not list itself.
+FILE: JSON Lines (or .gz), one recorded run a line, with its messages in the chat-completions form, and with the name
+of its environment: `airline` is run by examples/airline. DIR: the start database, tool schemas and policy of that
+environment, or a folder that holds such a folder for each. The server refuses any request whose messages or tools
+differ from the recording. Every tool result and the final database are compared with the recorded ones; after all
+runs the log is opened anew and every run verified and folded again. Exit code 1 on any difference that the file does
+not list itself.
 """
 
 import argparse
@@ -25,6 +26,7 @@ from typing import Any, NamedTuple
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.recorded_server import RecordedAnswers, excused_calls
+from examples.customer_service.records import RunRecords
 from ledgent.agent import Agent, Limits, OpenAIModel
 from ledgent.agent.verify import verify
 from ledgent.producers.opening import open_log
@@ -90,7 +92,7 @@ async def run_again(agent: Agent, run: dict[str, Any], log: Log) -> RunState:
     return chat.state
 
 
-def compared(run: dict[str, Any], state: RunState, refusal: str | None, database: Any) -> Compared:
+def compared(run: dict[str, Any], state: RunState, refusal: str | None, records: RunRecords) -> Compared:
     """The run's tool results and final database beside the recorded ones."""
     recorded = [message["content"] for message in run["messages"] if message["role"] == "tool"]
     ours = [message.text for message in state.messages if isinstance(message, ToolResult)]
@@ -103,20 +105,31 @@ def compared(run: dict[str, Any], state: RunState, refusal: str | None, database
     if not state.ended:
         unexpected.append("the run has not ended")
     final = run.get("replay", {}).get("final_state")
-    equal = None if final is None else database.canonical_sha256(state.run_id) == final["db_sha256_canonical_json"]
+    equal = None if final is None else records.canonical_sha256(state.run_id) == final["db_sha256_canonical_json"]
     if equal is False:
         unexpected.append("the final database differs")
     return Compared(run["run_id"], state.run_id, len(recorded), different, unexpected, equal, as_json(state))
 
 
-async def run_file(path: Path, options: argparse.Namespace, log: Log) -> list[Compared]:
+async def run_file(path: Path, options: argparse.Namespace, log: Log, state: Path) -> list[Compared]:
     """All runs of a file, several at once."""
     runs = list(read_runs(path))
-    if not runs:
-        return []
-    tools = json.loads((options.env / "tools.json").read_text())
-    environment = runs[0]["env"]
-    database = importlib.import_module(f"examples.{environment}.database")
+    found = []
+    for environment in dict.fromkeys(run["env"] for run in runs):
+        of_this = [run for run in runs if run["env"] == environment]
+        found += await run_environment(environment, of_this, options, log, state / environment)
+    return found
+
+
+async def run_environment(
+    environment: str, runs: list[dict[str, Any]], options: argparse.Namespace, log: Log, state: Path
+) -> list[Compared]:
+    """Runs that were recorded in one environment, several at once. `state`: the folder for their databases."""
+    folder = options.env / environment if (options.env / environment).is_dir() else options.env
+    os.environ[f"{environment.upper()}_DATA"] = str(folder)
+    os.environ[f"{environment.upper()}_STATE"] = str(state)
+    tools = json.loads((folder / "tools.json").read_text(encoding="utf-8"))
+    records: RunRecords = importlib.import_module(f"examples.{environment}.database").RECORDS
     server = RecordedAnswers(runs, tools)
     address = await server.start()
     places = asyncio.Semaphore(options.concurrency)
@@ -125,11 +138,11 @@ async def run_file(path: Path, options: argparse.Namespace, log: Log) -> list[Co
         async with places:
             agent = agent_for(environment, runs[number], f"{address}/{number}/v1", options.stream)
             try:
-                state = await run_again(agent, runs[number], log)
+                end = await run_again(agent, runs[number], log)
             finally:
                 await agent.live_model.aclose()
-            found = compared(runs[number], state, server.refusals.get(number), database)
-            database.forget(state.run_id)
+            found = compared(runs[number], end, server.refusals.get(number), records)
+            records.forget(end.run_id)
             return found
 
     try:
@@ -175,13 +188,11 @@ def main() -> None:
     parser.add_argument("-o", "--output", choices=("table", "json"), default="table")
     options = parser.parse_args()
     with TemporaryDirectory() as folder:
-        os.environ["RETAIL_DATA"] = str(options.env)
-        os.environ["RETAIL_STATE"] = f"{folder}/retail"
         url = options.log or f"sqlite:///{folder}/log.db"
         by_file: dict[str, list[Compared]] = {}
         for path in options.runs:
             log = open_log(url)
-            by_file[path.name] = asyncio.run(run_file(path, options, log))
+            by_file[path.name] = asyncio.run(run_file(path, options, log, Path(folder)))
             log.close()
         log = open_log(url)
         good = {name: sum(verified(log, one) for one in found) for name, found in by_file.items()}

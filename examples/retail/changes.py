@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from examples.retail.database import Database, Record
+from examples.customer_service.records import Database, Record
 from examples.retail.lookups import order, product, user
 from ledgent.agent import ToolError
 
@@ -110,12 +110,12 @@ def exchange_items(
 def set_user_address(database: Database, user_id: str, new_address: dict[str, str]) -> Record:
     """The user with a new default address; orders keep theirs."""
     record = user(database, user_id) | {"address": new_address}
-    database.replace("users", user_id, record)
+    database.put("users", user_id, record)
     return record
 
 
 def _replace_order(database: Database, record: Record) -> Record:
-    database.replace("orders", record["order_id"], record)
+    database.put("orders", record["order_id"], record)
     return record
 
 
@@ -177,7 +177,7 @@ def _add_to_gift_card(database: Database, user_id: str, payment_method_id: str, 
         return
     card = method | {"balance": round(method["balance"] + amount, 2)}
     methods = owner["payment_methods"] | {payment_method_id: card}
-    database.replace("users", user_id, owner | {"payment_methods": methods})
+    database.put("users", user_id, owner | {"payment_methods": methods})
 
 
 def _payments_not_refunded(record: Record) -> list[Record]:

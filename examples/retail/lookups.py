@@ -1,6 +1,6 @@
 """What can be asked of the shop. Nothing here changes a record."""
 
-from examples.retail.database import Database, Record
+from examples.customer_service.records import Database, Record
 from ledgent.agent import ToolError
 
 
@@ -24,26 +24,17 @@ def user_id_by_name_zip(database: Database, first_name: str, last_name: str, zip
 
 def user(database: Database, user_id: str) -> Record:
     """The user's record."""
-    found = database.find("users", user_id)
-    if found is None:
-        raise ToolError("Error: user not found")
-    return found
+    return database.get("users", user_id)
 
 
 def order(database: Database, order_id: str) -> Record:
     """The order's record."""
-    found = database.find("orders", order_id)
-    if found is None:
-        raise ToolError("Error: order not found")
-    return found
+    return database.get("orders", order_id)
 
 
 def product(database: Database, product_id: str) -> Record:
     """The product's record with all its variants."""
-    found = database.find("products", product_id)
-    if found is None:
-        raise ToolError("Error: product not found")
-    return found
+    return database.get("products", product_id)
 
 
 def product_types(database: Database) -> dict[str, str]:

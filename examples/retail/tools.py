@@ -1,37 +1,15 @@
 """The shop's tools as a model sees them: names, descriptions, parameters. No rules of the shop here."""
 
-import json
-from collections.abc import Callable
+from functools import partial
 from typing import Literal
 
-from examples.retail import arithmetic, changes, database, lookups
-from examples.retail.database import Database, Record
+from examples.customer_service.tools import ask, change
+from examples.retail import changes, lookups
+from examples.retail.database import RECORDS
 from ledgent.agent import ToolContext, tool
 
-
-def _ask(context: ToolContext, question: Callable[[Database], Record | str]) -> str:
-    """What the run's shop answers: a text as it is, a record as JSON."""
-    answer = question(database.read(context.run_id))
-    return answer if isinstance(answer, str) else json.dumps(answer)
-
-
-def _change(context: ToolContext, change: Callable[[Database], Record]) -> str:
-    """The changed record as JSON. A call made again after a crash gets the same answer and does nothing."""
-    with database.write(context.run_id) as shop:
-        if context.idempotency_key not in shop.answers:
-            shop.answers[context.idempotency_key] = json.dumps(change(shop))
-        return shop.answers[context.idempotency_key]
-
-
-@tool(idempotent=True)
-def calculate(expression: str) -> str:
-    """Calculate the result of a mathematical expression.
-
-    Args:
-        expression: The mathematical expression to calculate, such as '2 + 2'. The expression can contain
-            numbers, operators (+, -, *, /), parentheses, and spaces.
-    """
-    return arithmetic.calculate(expression)
+_ask = partial(ask, RECORDS)
+_change = partial(change, RECORDS)
 
 
 @tool(idempotent=True)
@@ -269,15 +247,3 @@ def think(thought: str) -> str:
         thought: A thought to think about.
     """
     return ""
-
-
-@tool(ends_run=True, idempotent=True)
-def transfer_to_human_agents(summary: str) -> str:
-    """Transfer the user to a human agent, with a summary of the user's issue. Only transfer if the user
-    explicitly asks for a human agent, or if the user's issue cannot be resolved by the agent with the
-    available tools.
-
-    Args:
-        summary: A summary of the user's issue.
-    """
-    return "Transfer successful"

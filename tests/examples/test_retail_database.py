@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from examples.retail import changes, database, lookups, tools
+from examples.retail import changes, lookups, tools
+from examples.retail.database import RECORDS
 from ledgent.agent import ToolContext, ToolError
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
@@ -23,12 +24,12 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def cancel(run_id: str) -> None:
-    with database.write(run_id) as shop:
+    with RECORDS.write(run_id) as shop:
         changes.cancel_order(shop, ORDER, "no longer needed")
 
 
 def status(run_id: str) -> str:
-    text: str = lookups.order(database.read(run_id), ORDER)["status"]
+    text: str = lookups.order(RECORDS.read(run_id), ORDER)["status"]
     return text
 
 
@@ -51,20 +52,20 @@ def test_each_run_has_its_own_shop() -> None:
 
 def test_another_process_finds_what_a_run_has_changed() -> None:
     cancel("run-1")
-    done = in_another_process("from examples.retail import database; print(database.canonical_sha256('run-1'))")
-    assert done.stdout.strip() == database.canonical_sha256("run-1")
+    done = in_another_process("from examples.retail.database import RECORDS; print(RECORDS.canonical_sha256('run-1'))")
+    assert done.stdout.strip() == RECORDS.canonical_sha256("run-1")
 
 
 def test_a_run_that_changes_nothing_has_no_file(state: Path) -> None:
     status("run-1")
-    with pytest.raises(ToolError), database.write("run-1") as shop:
+    with pytest.raises(ToolError), RECORDS.write("run-1") as shop:
         changes.cancel_order(shop, "#W5100455", "no longer needed")
     assert not state.exists()
 
 
 def test_a_change_that_breaks_off_keeps_nothing() -> None:
     def cancel_both() -> None:
-        with database.write("run-1") as shop:
+        with RECORDS.write("run-1") as shop:
             changes.cancel_order(shop, ORDER, "no longer needed")
             changes.cancel_order(shop, "#W5100455", "no longer needed")
 
@@ -82,13 +83,13 @@ def test_a_file_holds_only_what_was_changed(state: Path) -> None:
 def test_calls_at_the_same_time_lose_no_write() -> None:
     def move(number: int) -> None:
         address = changes.address(f"{number} New Street", "", "Salem", "OR", "USA", "97301")
-        with database.write("run-1") as shop:
+        with RECORDS.write("run-1") as shop:
             changes.set_user_address(shop, USERS[number % len(USERS)], address)
             shop.answers[f"call-{number}"] = "moved"
 
     with ThreadPoolExecutor(16) as pool:
         list(pool.map(move, range(64)))
-    shop = database.read("run-1")
+    shop = RECORDS.read("run-1")
     assert len(shop.answers) == 64
     assert len(shop.changed["users"]) == len(USERS)
 
@@ -108,29 +109,29 @@ def test_a_call_made_again_after_a_crash_changes_nothing_more(state: Path) -> No
 
 
 def test_changes_of_a_run_leave_the_start_records_alone() -> None:
-    before = json.dumps(database.start_records())
-    with database.write("run-1") as shop:
+    before = json.dumps(RECORDS.start())
+    with RECORDS.write("run-1") as shop:
         changes.swap_pending_items(shop, "#W5100462", ["7311392948"], ["7311392962"], "gift_card_4430814")
         changes.set_order_payment(shop, "#W5100486", "credit_card_4440731")
         changes.cancel_order(shop, "#W5100486", "no longer needed")
-    assert json.dumps(database.start_records()) == before
+    assert json.dumps(RECORDS.start()) == before
 
 
 def test_a_forgotten_run_starts_anew() -> None:
-    untouched = database.canonical_sha256("run-1")
+    untouched = RECORDS.canonical_sha256("run-1")
     cancel("run-1")
-    assert database.canonical_sha256("run-1") != untouched
-    database.forget("run-1")
-    assert database.canonical_sha256("run-1") == untouched
-    database.forget("run-1")
+    assert RECORDS.canonical_sha256("run-1") != untouched
+    RECORDS.forget("run-1")
+    assert RECORDS.canonical_sha256("run-1") == untouched
+    RECORDS.forget("run-1")
 
 
 def test_the_digest_does_not_depend_on_the_order_of_keys() -> None:
-    untouched = database.canonical_sha256("run-1")
-    with database.write("run-1") as shop:
+    untouched = RECORDS.canonical_sha256("run-1")
+    with RECORDS.write("run-1") as shop:
         address = lookups.user(shop, USERS[0])["address"]
         changes.set_user_address(shop, USERS[0], dict(reversed(address.items())))
-    assert database.canonical_sha256("run-1") == untouched
+    assert RECORDS.canonical_sha256("run-1") == untouched
 
 
 def test_run_ids_from_outside_stay_in_the_state_folder(state: Path) -> None:
@@ -156,7 +157,7 @@ def test_run_ids_from_outside_stay_in_the_state_folder(state: Path) -> None:
 
 
 def test_the_demo_shop_is_announced_once() -> None:
-    done = in_another_process("from examples.retail import database as d; d.start_records(); d.read('a'); d.read('b')")
+    done = in_another_process("from examples.retail.database import RECORDS as r; r.start(); r.read('a'); r.read('b')")
     assert done.returncode == 0
     assert done.stderr.count("\n") == 1
     assert done.stderr.startswith("RETAIL_DATA is not set: using the demo shop.")
@@ -164,7 +165,7 @@ def test_the_demo_shop_is_announced_once() -> None:
 
 def test_a_folder_without_a_shop_is_one_clear_line(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match=r"cannot read .*orders\.json: .*Set RETAIL_DATA to a folder with"):
-        database.load(tmp_path)
+        RECORDS.load(tmp_path)
     (tmp_path / "orders.json").write_text("{", encoding="utf-8")
     with pytest.raises(RuntimeError, match=r"cannot read .*orders\.json: Expecting property name"):
-        database.load(tmp_path)
+        RECORDS.load(tmp_path)

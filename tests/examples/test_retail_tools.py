@@ -3,8 +3,9 @@ from typing import Any
 
 import pytest
 
+from examples.customer_service.records import Database
 from examples.retail import changes, lookups, retail
-from examples.retail.database import DEMO_SHOP, Database, load
+from examples.retail.database import RECORDS
 from ledgent.agent import Tool, ToolContext, ToolError
 from ledgent.agent.tools.function import InvalidArguments
 
@@ -20,7 +21,7 @@ TOOLS = [tool for tool in retail.tools if isinstance(tool, Tool)]
 
 @pytest.fixture
 def shop() -> Database:
-    return Database(load(DEMO_SHOP))
+    return Database(RECORDS.load(RECORDS.demo))
 
 
 def balance(shop: Database, user_id: str, gift_card_id: str) -> Any:
@@ -133,6 +134,12 @@ def test_a_new_default_address_leaves_orders_alone(shop: Database) -> None:
     assert changes.set_user_address(shop, "mira_halvorsen_3107", new)["address"] == new
     assert lookups.order(shop, PENDING_BY_CARD)["address"] == before
     assert changes.set_order_address(shop, PENDING_BY_CARD, new)["address"] == new
+
+
+def test_a_user_who_has_moved_is_found_at_the_new_address(shop: Database) -> None:
+    new = changes.address("1 New Street", "", "Salem", "OR", "USA", "97301")
+    changes.set_user_address(shop, "mira_halvorsen_3107", new)
+    assert lookups.user_id_by_name_zip(shop, "Mira", "Halvorsen", "97301") == "mira_halvorsen_3107"
 
 
 NOT_PENDING = "non-pending order cannot be modified"

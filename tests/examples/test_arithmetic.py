@@ -1,6 +1,6 @@
 import pytest
 
-from examples.retail.arithmetic import calculate
+from examples.customer_service.arithmetic import calculate
 from ledgent.agent import ToolError
 
 
