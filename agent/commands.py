@@ -30,10 +30,16 @@ class ScheduleRetry(NamedTuple):
     code: ErrorCode
 
 
+class CheckOutput(NamedTuple):
+    """Hold the last answer against the agent's output type: `output.accepted` or `output.rejected`."""
+
+    attempt: int
+
+
 class Record(NamedTuple):
     """Write down what has been decided; nothing else is to be done."""
 
     event: AnyEvent
 
 
-Command = CallModel | CallTool | ScheduleRetry | Record
+Command = CallModel | CallTool | ScheduleRetry | CheckOutput | Record

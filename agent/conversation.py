@@ -79,7 +79,7 @@ class Conversation:
     async def end(self) -> RunResult:
         """Completes the run; its output is the last answer."""
         if not self._begun or self.state.ended:
-            return result_of(self.state)
+            return result_of(self.state, self._agent)
         return await self._do(EndConversation(request_id=new_request_id(), run_id=self.run_id))
 
     async def reset(self) -> None:
@@ -106,7 +106,7 @@ class Conversation:
     async def _work(self) -> RunResult:
         try:
             with attended(self._log, self._loop):
-                return result_of(await self._loop.work())
+                return result_of(await self._loop.work(), self._agent)
         except LedgentError:
             await self._loop.let_go()
             raise

@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Iterator
 
-from ledgent.agent.commands import CallModel, CallTool, Command, Record, ScheduleRetry
+from ledgent.agent.commands import CallModel, CallTool, CheckOutput, Command, Record, ScheduleRetry
 from ledgent.agent.limits import before_model_call, before_tool_calls, out_of_time, seconds_left, tool_calls_left
 from ledgent.agent.terminators import terminated
 from ledgent.schemas.agents import AgentSpec, RetryPolicy
@@ -131,6 +131,12 @@ def _about_turn(state: RunState, agent: AgentSpec) -> tuple[Command, ...]:
     if agent.terminators and state.spent.steps and (end := terminated(state, agent.terminators)):
         return (Record(end),)
     answered = bool(state.messages) and isinstance(state.messages[-1], Assistant)
+    if agent.output is not None:
+        if answered and not state.checked:
+            return (CheckOutput(state.rejected + 1),)
+        if state.rejected >= agent.output.attempts:
+            message = f"{state.rejected} answers in a row were no {agent.output.name}"
+            return (Record(RunFailed(error=ErrorInfo(code=ErrorCode.INVALID_OUTPUT, message=message))),)
     if answered and not agent.conversational:
         return (Record(RunCompleted(output=state.output)),)
     if not state.messages and not agent.conversational:

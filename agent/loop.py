@@ -11,12 +11,13 @@ from collections.abc import Callable
 from functools import partial
 
 from ledgent.agent.applying import event_of, refusal_of
-from ledgent.agent.carry_out import Intent, Outcome, call_model, call_tool, cancelled
+from ledgent.agent.carry_out import MAX_MESSAGE_CHARACTERS, Intent, Outcome, call_model, call_tool, cancelled
 from ledgent.agent.clock import Clock
-from ledgent.agent.commands import CallModel, CallTool, Command, Record, ScheduleRetry
+from ledgent.agent.commands import CallModel, CallTool, CheckOutput, Command, Record, ScheduleRetry
 from ledgent.agent.decide import decide
 from ledgent.agent.limits import seconds_left
 from ledgent.agent.models.port import Delta
+from ledgent.agent.output import InvalidOutput
 from ledgent.agent.render import Renderer, request_digest
 from ledgent.agent.spec import Definition
 from ledgent.agent.tools.function import InvalidArguments
@@ -26,6 +27,8 @@ from ledgent.schemas.errors import ErrorCode, ErrorInfo, LogError, LogUnavailabl
 from ledgent.schemas.events import (
     AnyEvent,
     ModelCallStarted,
+    OutputAccepted,
+    OutputRejected,
     RetryScheduled,
     RunClaimed,
     RunFailed,
@@ -213,11 +216,22 @@ class RunLoop:
                 self._intend_model_call(call_id, attempt, cause)
             case CallTool(call_id, attempt):
                 self._intend_tool_call(call_id, attempt, cause)
+            case CheckOutput(attempt):
+                self._writer.record(self._checked(attempt), cause)
             case ScheduleRetry(call_id, attempt, least_s, most_s, code):
                 delay_s = self._clock.draw(least_s, most_s)
                 event = RetryScheduled(call_id=call_id, attempt=attempt, delay_s=delay_s, code=code)
                 span = (call_id, attempt, "wait")
                 self._set_timer(delay_s, self._writer.record(event, cause, *span).seq, span)
+
+    def _checked(self, attempt: int) -> AnyEvent:
+        expected = self._agent.output_type
+        try:
+            if expected is None:
+                raise InvalidOutput("This agent takes no answer of a type any more.")
+            return OutputAccepted(output=expected.accepted(self.state.output or ""))
+        except InvalidOutput as error:
+            return OutputRejected(attempt=attempt, message=str(error)[:MAX_MESSAGE_CHARACTERS])
 
     def _intend_model_call(self, call_id: str, attempt: int, cause: int) -> None:
         spec = self.state.agent or self._agent.spec

@@ -17,6 +17,9 @@ class Renderer:
         if agent.model.stream:
             fixed["stream"] = True
             fixed["stream_options"] = {"include_usage": True}
+        if agent.output is not None:
+            schema = {"name": agent.output.name, "schema": agent.output.json_schema}
+            fixed["response_format"] = {"type": "json_schema", "json_schema": schema}
         if agent.tools:
             fixed["tools"] = [
                 {

@@ -42,6 +42,8 @@ class RunResult(NamedTuple):
     limit: str | None
     """Which limit ended the run."""
     spent: Spent
+    value: Any = None
+    """The output as an instance of the agent's output type, where it has one and the answer is of it."""
 
     @property
     def ok(self) -> bool:
@@ -52,9 +54,12 @@ class RunResult(NamedTuple):
         return self.output or ""
 
 
-def result_of(state: RunState) -> RunResult:
+def result_of(state: RunState, agent: Definition) -> RunResult:
     """What a caller is told of a state."""
-    return RunResult(state.run_id, state.status, state.output, state.error, state.limit, state.spent)
+    value = None
+    if agent.output_type is not None and state.checked and state.output is not None:
+        value = agent.output_type.value(state.output)
+    return RunResult(state.run_id, state.status, state.output, state.error, state.limit, state.spent, value)
 
 
 def log_at(log: Log | str | None) -> Log:
@@ -113,7 +118,7 @@ async def run_agent(
     try:
         with attended(opened, loop):
             async with _stopped_by(stop, opened, loop):
-                return result_of(await loop.work())
+                return result_of(await loop.work(), agent)
     finally:
         await loop.let_go()
 

@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from ledgent.agent.models.port import Model
 from ledgent.agent.models.resolve import model_from
+from ledgent.agent.output import OutputType
 from ledgent.agent.tools.function import Tool, make_tool
 from ledgent.schemas.agents import AgentSpec, Limits
 from ledgent.schemas.errors import UsageError
@@ -30,8 +31,13 @@ class Definition:
     """Each run's, unless it sets its own."""
     conversational: bool = False
     """Whether an answer without tool calls waits for the next message instead of ending the run."""
+    output: Any = None
+    """What an answer must be: a pydantic model, or any type that has a JSON Schema; None: any text."""
+    output_attempts: int = 3
+    """Answers in a row that may fail to fit; the last one fails the run."""
     terminators: Sequence[Terminator] = ()
     """What else ends a run: stop words, budgets, deadlines, `when(predicate)`, `AnyOf`, `AllOf`."""
+    output_type: OutputType | None = field(init=False, repr=False, compare=False)
     _tools: dict[str, Tool] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -42,6 +48,8 @@ class Definition:
         if len(tools) != len(made):
             raise UsageError(f"agent {self.name}: two tools have the same name")
         object.__setattr__(self, "_tools", tools)
+        expected = None if self.output is None else OutputType(self.output, self.output_attempts)
+        object.__setattr__(self, "output_type", expected)
 
     @cached_property
     def live_model(self) -> Model:
@@ -58,6 +66,7 @@ class Definition:
             tools=tuple(tool.spec for tool in self._tools.values()),
             limits=self.limits,
             terminators=tuple(self.terminators),
+            output=self.output_type.spec if self.output_type else None,
             conversational=self.conversational,
         )
 

@@ -7,7 +7,7 @@ again and its commands are held against the intents that were recorded, request 
 from collections import deque
 from typing import Any, Literal, NamedTuple
 
-from ledgent.agent.commands import CallModel, CallTool, Command, Record, ScheduleRetry
+from ledgent.agent.commands import CallModel, CallTool, CheckOutput, Command, Record, ScheduleRetry
 from ledgent.agent.decide import decide
 from ledgent.agent.render import Renderer, request_digest
 from ledgent.agent.terminators import changed
@@ -19,6 +19,8 @@ from ledgent.schemas.events import (
     ModelCallCompleted,
     ModelCallFailed,
     ModelCallStarted,
+    OutputAccepted,
+    OutputRejected,
     RetryScheduled,
     RunCancelled,
     RunClaimed,
@@ -39,6 +41,8 @@ from ledgent.schemas.state import RunState
 
 _DECIDED = (
     ModelCallStarted,
+    OutputAccepted,
+    OutputRejected,
     RetryScheduled,
     RunCancelled,
     RunCompleted,
@@ -228,6 +232,10 @@ class _Check:
                 }, found
             case CallTool(call_id, _), ToolCallRejected():
                 return {"call_id": call_id}, found
+            case CheckOutput(), OutputAccepted():
+                return {"type": event.type}, found
+            case CheckOutput(attempt), OutputRejected():
+                return {"attempt": attempt}, found
             case ScheduleRetry(call_id, attempt, least_s, most_s, code), RetryScheduled(delay_s=delay_s):
                 within = least_s <= delay_s <= most_s
                 return {"call_id": call_id, "attempt": attempt, "code": code} | (

@@ -13,6 +13,8 @@ from ledgent.schemas.events import (
     ModelCallCompleted,
     ModelCallFailed,
     ModelCallStarted,
+    OutputAccepted,
+    OutputRejected,
     RetryScheduled,
     RunCancelled,
     RunCancelRequested,
@@ -43,6 +45,8 @@ _TONES = {
     "tool_call.failed": "bad",
     "tool_call.rejected": "bad",
     "tool_call.uncertain": "bad",
+    "output.accepted": "good",
+    "output.rejected": "bad",
     "retry.scheduled": "odd",
     "run.limited": "odd",
     "run.cancelled": "odd",
@@ -136,6 +140,10 @@ def what_of_the_run(event: AnyEvent) -> str:
             return event.reason
         case TimerFired():
             return f"the wait of record {event.timer_seq} is over"
+        case OutputAccepted():
+            return event.output
+        case OutputRejected():
+            return event.message
         case RunCompleted():
             return event.output or ""
         case RunFailed():

@@ -68,6 +68,15 @@ class ToolSpec(Frozen):
     """Whether the run completes once it has returned."""
 
 
+class OutputSpec(Frozen):
+    """The type that an agent's answers are of."""
+
+    name: str
+    json_schema: dict[str, JsonValue]
+    attempts: int = Field(default=3, ge=1)
+    """Answers in a row that may fail to fit; the last one fails the run."""
+
+
 class AgentSpec(Frozen):
     """An agent as it was when the run started: enough to fold, verify and fork the run after the code has changed."""
 
@@ -79,6 +88,8 @@ class AgentSpec(Frozen):
     limits: Limits = Limits(steps=50)
     terminators: tuple[Terminator, ...] = ()
     """What else ends a run."""
+    output: OutputSpec | None = None
+    """What an answer must be; None: any text."""
     conversational: bool = False
     """Whether an answer without tool calls waits for the next message instead of ending the run."""
 

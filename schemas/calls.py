@@ -14,6 +14,8 @@ from ledgent.schemas.events import (
     ModelCallCompleted,
     ModelCallFailed,
     ModelCallStarted,
+    OutputAccepted,
+    OutputRejected,
     RetryScheduled,
     TimerFired,
     ToolCallCompleted,
@@ -44,6 +46,7 @@ def model_call_completed(state: RunState, event: ModelCallCompleted, _: Envelope
         "model_call": None,
         "spent": _with_usage(state.spent, event.usage, event.cost_usd),
         "output": event.text,
+        "checked": False,
         "tool_calls": {request.call_id: ToolCall(request) for request in event.tool_calls},
     }
     if state.inbox and not event.tool_calls:
@@ -56,6 +59,14 @@ def model_call_completed(state: RunState, event: ModelCallCompleted, _: Envelope
 def model_call_failed(state: RunState, event: ModelCallFailed, _: Envelope) -> Changes:
     failed = ModelCall(event.call_id, event.attempt, Phase.FAILED, event.error)
     return {"model_call": failed, "spent": _with_usage(state.spent, event.usage, event.cost_usd)}
+
+
+def output_accepted(state: RunState, event: OutputAccepted, _: Envelope) -> Changes:
+    return {"checked": True, "rejected": 0, "output": event.output}
+
+
+def output_rejected(state: RunState, event: OutputRejected, _: Envelope) -> Changes:
+    return {"rejected": event.attempt, "messages": state.messages.append(User(event.message))}
 
 
 def tool_call_started(state: RunState, event: ToolCallStarted, _: Envelope) -> Changes:

@@ -155,6 +155,8 @@ class ErrorCode(StrEnum):
     INVALID_REQUEST = "invalid_request"
     CONTENT_FILTERED = "content_filtered"
     MALFORMED_RESPONSE = "malformed_response"
+    INVALID_OUTPUT = "invalid_output"
+    """The model's answers were not of the type that was asked for."""
     TOOL_ERROR = "tool_error"
     UNKNOWN_AGENT = "unknown_agent"
     CANCELLED = "cancelled"

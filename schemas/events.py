@@ -181,6 +181,24 @@ class ModelCallFailed(Event):
     """None: the process that made the call is gone."""
 
 
+class OutputAccepted(Event):
+    """An answer is of the agent's output type."""
+
+    type: Literal["output.accepted"] = "output.accepted"
+    output: str
+    """The value as JSON."""
+
+
+class OutputRejected(Event):
+    """An answer is not of the agent's output type."""
+
+    type: Literal["output.rejected"] = "output.rejected"
+    attempt: int
+    """How many answers in a row have been rejected, this one included."""
+    message: str
+    """What the model is told."""
+
+
 # tool ---------------------------------------------------------------------------------------------------------------
 
 
@@ -265,6 +283,8 @@ AnyEvent = (
     | ModelCallStarted
     | ModelCallCompleted
     | ModelCallFailed
+    | OutputAccepted
+    | OutputRejected
     | ToolCallStarted
     | ToolCallCompleted
     | ToolCallFailed

@@ -165,6 +165,8 @@ _REDUCERS: dict[str, Callable[[RunState, Any, Envelope], Changes]] = {
     "model_call.started": calls.model_call_started,
     "model_call.completed": calls.model_call_completed,
     "model_call.failed": calls.model_call_failed,
+    "output.accepted": calls.output_accepted,
+    "output.rejected": calls.output_rejected,
     "tool_call.started": calls.tool_call_started,
     "tool_call.completed": calls.tool_call_completed,
     "tool_call.failed": calls.tool_call_failed,

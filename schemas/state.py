@@ -127,6 +127,10 @@ class RunState(msgspec.Struct, frozen=True, gc=False):
     tool_calls: dict[str, ToolCall] = msgspec.field(default_factory=dict)
     """The calls of the model's last answer by call id, until all are settled."""
     spent: Spent = Spent()
+    checked: bool = False
+    """Whether the last answer has been found to be of the agent's output type."""
+    rejected: int = 0
+    """Answers in a row that were not."""
     suspended: str | None = None
     """Why, while suspended."""
     cancel_requested: str | None = None

@@ -9,6 +9,7 @@ from ledgent.schemas.events import (
     MessageReceived,
     ModelCallCompleted,
     ModelCallFailed,
+    OutputRejected,
     RetryScheduled,
     RunCancelled,
     RunCompleted,
@@ -81,6 +82,8 @@ def turns_of(records: Sequence[Recorded]) -> list[Turn]:
             case RetryScheduled():
                 wait = f"Waited {took(event.delay_s * 1_000)} before attempt {event.attempt} of {event.call_id}"
                 turns.append(Turn("note", record.seq, wait, tone="odd"))
+            case OutputRejected():
+                turns.append(Turn("note", record.seq, f"The answer was sent back: {event.message}", tone="bad"))
             case RunEndRequested():
                 turns.append(Turn("note", record.seq, "The conversation was asked to end"))
             case RunCompleted() | RunFailed() | RunCancelled() | RunLimited():

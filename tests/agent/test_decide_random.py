@@ -10,13 +10,13 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ledgent.agent.commands import CallModel, CallTool, Command, Record, ScheduleRetry
+from ledgent.agent.commands import CallModel, CallTool, CheckOutput, Command, Record, ScheduleRetry
 from ledgent.agent.decide import decide
 from ledgent.agent.terminators import when
 from ledgent.agent.writing import RunWriter
 from ledgent.producers.memory import MemoryLog
 from ledgent.schemas.acceptance import Guard
-from ledgent.schemas.agents import AgentSpec, Limits, RetryPolicy
+from ledgent.schemas.agents import AgentSpec, Limits, OutputSpec, RetryPolicy
 from ledgent.schemas.errors import ErrorCode, ErrorInfo
 from ledgent.schemas.events import (
     AnyEvent,
@@ -24,6 +24,8 @@ from ledgent.schemas.events import (
     ModelCallCompleted,
     ModelCallFailed,
     ModelCallStarted,
+    OutputAccepted,
+    OutputRejected,
     RetryScheduled,
     RunCancelRequested,
     RunClaimed,
@@ -59,10 +61,11 @@ LIMITS = st.lists(st.sampled_from(sorted(BOUNDS)), max_size=2, unique=True).flat
     lambda names: st.builds(Limits, **{name: BOUNDS[name] for name in names})
 )
 SPECS = st.builds(
-    lambda conversational, terminators, attempts: SPEC.model_copy(
+    lambda conversational, terminators, attempts, output: SPEC.model_copy(
         update={
             "conversational": conversational,
             "terminators": tuple(terminators),
+            "output": output,
             "model": SPEC.model.model_copy(update={"retry": RetryPolicy(attempts=attempts)}),
         }
     ),
@@ -72,6 +75,7 @@ SPECS = st.builds(
         max_size=2,
     ),
     st.integers(1, 4),
+    st.sampled_from([None, None, OutputSpec(name="Receipt", json_schema={}, attempts=2)]),
 )
 ERRORS = [code for code in ErrorCode if code is not ErrorCode.INTERRUPTED]
 NAMES = ["look_up", "look_up", "pay", "pay", "hang_up", "look_upp", ""]
@@ -145,6 +149,10 @@ class Play:
                     idempotency_key=call_id,
                 )
                 self.put(called)
+            case CheckOutput(attempt):
+                fits = self.dice.random() < 0.5
+                self.put(OutputAccepted(output="{}") if fits else OutputRejected(attempt=attempt, message="no"))
+                assert attempt <= 2
             case ScheduleRetry(call_id, attempt, least_s, most_s, code):
                 assert 0 <= least_s <= most_s
                 self.put(RetryScheduled(call_id=call_id, attempt=attempt, delay_s=least_s, code=code))

@@ -1,6 +1,6 @@
 """One event of each type, every field of it set to something that is not its default."""
 
-from ledgent.schemas.agents import AgentSpec, Limits, ModelSpec, RetryPolicy, ToolSpec
+from ledgent.schemas.agents import AgentSpec, Limits, ModelSpec, OutputSpec, RetryPolicy, ToolSpec
 from ledgent.schemas.errors import ErrorCode, ErrorInfo
 from ledgent.schemas.events import (
     AnyEvent,
@@ -9,6 +9,8 @@ from ledgent.schemas.events import (
     ModelCallCompleted,
     ModelCallFailed,
     ModelCallStarted,
+    OutputAccepted,
+    OutputRejected,
     RetryScheduled,
     RunCancelled,
     RunCancelRequested,
@@ -70,6 +72,9 @@ _AGENT = AgentSpec(
         ),
     ),
     limits=Limits(steps=9, tokens=10_000, cost_usd=0.75, seconds=60.0, tool_calls=20, repeats=3, idle_steps=2),
+    output=OutputSpec(
+        name="Receipt", json_schema={"type": "object", "properties": {"usd": {"type": "number"}}}, attempts=2
+    ),
     terminators=(
         StopWords(words=("STOP",)),
         AnyOf(of=(TokenBudget(tokens=9_000), AllOf(of=(CostBudget(usd=0.5), Deadline(seconds=50.5))))),
@@ -93,6 +98,8 @@ SAMPLES: tuple[AnyEvent, ...] = (
     RunEndRequested(request_id="0197f0a2-0000-7000-8000-000000000003"),
     RunCancelRequested(request_id="0197f0a2-0000-7000-8000-000000000004", reason="changed my mind"),
     TimerFired(timer_seq=7),
+    OutputAccepted(output='{"usd":4.5}'),
+    OutputRejected(attempt=1, message="Your answer does not fit: usd: Field required."),
     RunCompleted(output="done", reason="the answer says 'STOP'"),
     RunFailed(error=_ERROR),
     RunCancelled(reason="changed my mind"),
