@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from ledgent.agent.commands import CallModel, CallTool, CheckOutput, Command, Record, ScheduleRetry
 from ledgent.agent.limits import before_model_call, before_tool_calls, out_of_time, seconds_left, tool_calls_left
+from ledgent.agent.policies.react import thought_in
 from ledgent.agent.terminators import terminated
 from ledgent.schemas.agents import AgentSpec, RetryPolicy
 from ledgent.schemas.errors import ErrorCode, ErrorInfo
@@ -45,6 +46,8 @@ def decide(state: RunState) -> tuple[Command, ...]:
         return _cancelled(state)
     if state.model_call is not None:
         return _about_model_call(state, agent, state.model_call)
+    if state.unread is not None:
+        return (Record(thought_in(state, agent)),)
     if state.tool_calls:
         return _about_tool_calls(state, agent)
     return _about_turn(state, agent)

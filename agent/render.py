@@ -5,6 +5,7 @@ from typing import Any
 
 import orjson
 
+from ledgent.agent.policies import react
 from ledgent.schemas.agents import AgentSpec
 from ledgent.schemas.state import RunState, message_as_json
 
@@ -20,7 +21,9 @@ class Renderer:
         if agent.output is not None:
             schema = {"name": agent.output.name, "schema": agent.output.json_schema}
             fixed["response_format"] = {"type": "json_schema", "json_schema": schema}
-        if agent.tools:
+        if agent.text_protocol:
+            fixed.setdefault("stop", [react.OBSERVATION])
+        elif agent.tools:
             fixed["tools"] = [
                 {
                     "type": "function",
@@ -34,14 +37,16 @@ class Renderer:
             ]
         self._head = orjson.dumps(fixed)[:-1] + b',"messages":['
         self._messages: list[bytes] = []
-        if agent.instructions:
-            self._messages.append(orjson.dumps({"role": "system", "content": agent.instructions}))
+        instructions = react.instructions(agent) if agent.policy == "react" else agent.instructions
+        if instructions:
+            self._messages.append(orjson.dumps({"role": "system", "content": instructions}))
+        self._message = react.message_as_text if agent.text_protocol else message_as_json
         self._system = len(self._messages)
 
     def request(self, state: RunState) -> bytes:
         """The chat-completions request for the model call that comes next."""
         done = len(self._messages) - self._system
-        self._messages += [orjson.dumps(message_as_json(message)) for message in state.messages[done:]]
+        self._messages += [orjson.dumps(self._message(message)) for message in state.messages[done:]]
         return self._head + b",".join(self._messages) + b"]}"
 
 

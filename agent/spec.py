@@ -6,12 +6,13 @@ What of it a run freezes is in schemas/agents.py; the `Agent` that people write 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from ledgent.agent.models.port import Model
 from ledgent.agent.models.resolve import model_from
 from ledgent.agent.output import OutputType
 from ledgent.agent.tools.function import Tool, make_tool
+from ledgent.agent.tools.places import Places
 from ledgent.schemas.agents import AgentSpec, Limits
 from ledgent.schemas.errors import UsageError
 from ledgent.schemas.terminators import Terminator
@@ -31,6 +32,10 @@ class Definition:
     """Each run's, unless it sets its own."""
     conversational: bool = False
     """Whether an answer without tool calls waits for the next message instead of ending the run."""
+    policy: Literal["tool_loop", "react"] = "tool_loop"
+    """`react`: each answer is a thought and an action or the final answer; the thoughts are events of their own."""
+    text_protocol: bool = False
+    """With `react`: tools are asked for in plain text, for models that know no tool calls."""
     output: Any = None
     """What an answer must be: a pydantic model, or any type that has a JSON Schema; None: any text."""
     output_attempts: int = 3
@@ -38,16 +43,26 @@ class Definition:
     terminators: Sequence[Terminator] = ()
     """What else ends a run: stop words, budgets, deadlines, `when(predicate)`, `AnyOf`, `AllOf`."""
     output_type: OutputType | None = field(init=False, repr=False, compare=False)
+    tool_threads: int = 16
+    """Calls of tools that are not async at once, over all runs of this agent in one process."""
+    threads: Places = field(init=False, repr=False, compare=False)
     _tools: dict[str, Tool] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not self.name or not self.name.replace("-", "").replace("_", "").replace(".", "").isalnum():
             raise UsageError(f"an agent's name has letters, digits, '-', '_' and '.' only, not {self.name!r}")
+        if self.policy not in ("tool_loop", "react"):
+            raise UsageError(f"agent {self.name}: there is no policy {self.policy!r}: tool_loop and react are")
+        if self.text_protocol and self.policy != "react":
+            raise UsageError(f"agent {self.name}: text_protocol=True needs policy='react'")
         made = [given if isinstance(given, Tool) else make_tool(given) for given in self.tools]
         tools = {tool.spec.name: tool for tool in made}
         if len(tools) != len(made):
             raise UsageError(f"agent {self.name}: two tools have the same name")
         object.__setattr__(self, "_tools", tools)
+        if self.tool_threads < 1:
+            raise UsageError(f"agent {self.name}: tool_threads is {self.tool_threads}, and must be at least 1")
+        object.__setattr__(self, "threads", Places(self.tool_threads, f"a thread of {self.tool_threads}"))
         expected = None if self.output is None else OutputType(self.output, self.output_attempts)
         object.__setattr__(self, "output_type", expected)
 
@@ -66,6 +81,8 @@ class Definition:
             tools=tuple(tool.spec for tool in self._tools.values()),
             limits=self.limits,
             terminators=tuple(self.terminators),
+            policy=self.policy,
+            text_protocol=self.text_protocol,
             output=self.output_type.spec if self.output_type else None,
             conversational=self.conversational,
         )

@@ -25,6 +25,7 @@ from ledgent.schemas.events import (
     RunLimited,
     RunStarted,
     RunSuspended,
+    ThoughtRecorded,
     TimerFired,
     ToolCallCompleted,
     ToolCallFailed,
@@ -140,6 +141,8 @@ def what_of_the_run(event: AnyEvent) -> str:
             return event.reason
         case TimerFired():
             return f"the wait of record {event.timer_seq} is over"
+        case ThoughtRecorded():
+            return event.thought
         case OutputAccepted():
             return event.output
         case OutputRejected():

@@ -1,5 +1,7 @@
 """What a run freezes of its agent: the spec in `run.started`. Data only; the live `Agent` is in agent/spec.py."""
 
+from typing import Literal
+
 from pydantic import Field, JsonValue
 
 from ledgent.schemas.frozen import Frozen
@@ -66,6 +68,10 @@ class ToolSpec(Frozen):
     """Attempts in all; more than one only for an idempotent tool."""
     ends_run: bool = False
     """Whether the run completes once it has returned."""
+    concurrency: int | None = Field(default=None, ge=1)
+    """Calls of it at once in one process; None: no bound."""
+    resources: tuple[str, ...] = ()
+    """What it needs for itself: calls that name the same do not overlap in one process."""
 
 
 class OutputSpec(Frozen):
@@ -90,6 +96,10 @@ class AgentSpec(Frozen):
     """What else ends a run."""
     output: OutputSpec | None = None
     """What an answer must be; None: any text."""
+    policy: Literal["tool_loop", "react"] = "tool_loop"
+    """What comes after an answer: its tool calls, or first the thought that led to them (agent/policies/)."""
+    text_protocol: bool = False
+    """Whether tools are described, asked for and answered in plain text, for models that know no tool calls."""
     conversational: bool = False
     """Whether an answer without tool calls waits for the next message instead of ending the run."""
 

@@ -17,6 +17,7 @@ from ledgent.schemas.events import (
     OutputAccepted,
     OutputRejected,
     RetryScheduled,
+    ThoughtRecorded,
     TimerFired,
     ToolCallCompleted,
     ToolCallFailed,
@@ -49,7 +50,10 @@ def model_call_completed(state: RunState, event: ModelCallCompleted, _: Envelope
         "checked": False,
         "tool_calls": {request.call_id: ToolCall(request) for request in event.tool_calls},
     }
-    if state.inbox and not event.tool_calls:
+    agent = state.agent
+    if agent is not None and agent.policy == "react" and (agent.text_protocol or event.tool_calls):
+        changes["unread"] = event.call_id
+    elif state.inbox and not event.tool_calls:
         messages = messages.append(*map(User, state.inbox))
         changes["inbox"] = ()
     changes["messages"] = messages
@@ -59,6 +63,17 @@ def model_call_completed(state: RunState, event: ModelCallCompleted, _: Envelope
 def model_call_failed(state: RunState, event: ModelCallFailed, _: Envelope) -> Changes:
     failed = ModelCall(event.call_id, event.attempt, Phase.FAILED, event.error)
     return {"model_call": failed, "spent": _with_usage(state.spent, event.usage, event.cost_usd)}
+
+
+def thought_recorded(state: RunState, event: ThoughtRecorded, _: Envelope) -> Changes:
+    changes: Changes = {"unread": None}
+    if event.answer is not None:
+        changes["output"] = event.answer
+    if event.action is not None:
+        changes["tool_calls"] = {event.action.call_id: ToolCall(event.action)}
+    elif state.inbox and not state.tool_calls:
+        changes |= {"messages": state.messages.append(*map(User, state.inbox)), "inbox": ()}
+    return changes
 
 
 def output_accepted(state: RunState, event: OutputAccepted, _: Envelope) -> Changes:

@@ -181,6 +181,19 @@ class ModelCallFailed(Event):
     """None: the process that made the call is gone."""
 
 
+class ThoughtRecorded(Event):
+    """What a model that thinks before it acts said in its last answer: a thought, and an action or the final answer."""
+
+    type: Literal["thought.recorded"] = "thought.recorded"
+    call_id: str
+    """The model call's."""
+    thought: str
+    action: ToolRequest | None = None
+    """Asked for in text; None: its tool calls are in the answer, or it acts no more."""
+    answer: str | None = None
+    """The final answer, given in text."""
+
+
 class OutputAccepted(Event):
     """An answer is of the agent's output type."""
 
@@ -283,6 +296,7 @@ AnyEvent = (
     | ModelCallStarted
     | ModelCallCompleted
     | ModelCallFailed
+    | ThoughtRecorded
     | OutputAccepted
     | OutputRejected
     | ToolCallStarted

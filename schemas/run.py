@@ -111,7 +111,7 @@ def _run_suspended(state: RunState, event: RunSuspended, _: Envelope) -> Changes
 
 def _message_received(state: RunState, event: MessageReceived, _: Envelope) -> Changes:
     changes: Changes = {"applied": state.applied.append(event.request_id)}
-    if state.model_call or state.tool_calls:
+    if state.model_call or state.tool_calls or state.unread:
         changes["inbox"] = (*state.inbox, event.text)
     else:
         changes["messages"] = state.messages.append(User(event.text))
@@ -165,6 +165,7 @@ _REDUCERS: dict[str, Callable[[RunState, Any, Envelope], Changes]] = {
     "model_call.started": calls.model_call_started,
     "model_call.completed": calls.model_call_completed,
     "model_call.failed": calls.model_call_failed,
+    "thought.recorded": calls.thought_recorded,
     "output.accepted": calls.output_accepted,
     "output.rejected": calls.output_rejected,
     "tool_call.started": calls.tool_call_started,

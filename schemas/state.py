@@ -127,6 +127,8 @@ class RunState(msgspec.Struct, frozen=True, gc=False):
     tool_calls: dict[str, ToolCall] = msgspec.field(default_factory=dict)
     """The calls of the model's last answer by call id, until all are settled."""
     spent: Spent = Spent()
+    unread: str | None = None
+    """The model call whose answer's thought has not been recorded yet."""
     checked: bool = False
     """Whether the last answer has been found to be of the agent's output type."""
     rejected: int = 0

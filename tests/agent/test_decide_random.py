@@ -61,11 +61,13 @@ LIMITS = st.lists(st.sampled_from(sorted(BOUNDS)), max_size=2, unique=True).flat
     lambda names: st.builds(Limits, **{name: BOUNDS[name] for name in names})
 )
 SPECS = st.builds(
-    lambda conversational, terminators, attempts, output: SPEC.model_copy(
+    lambda conversational, terminators, attempts, output, way: SPEC.model_copy(
         update={
             "conversational": conversational,
             "terminators": tuple(terminators),
             "output": output,
+            "policy": way[0],
+            "text_protocol": way[1],
             "model": SPEC.model.model_copy(update={"retry": RetryPolicy(attempts=attempts)}),
         }
     ),
@@ -76,9 +78,16 @@ SPECS = st.builds(
     ),
     st.integers(1, 4),
     st.sampled_from([None, None, OutputSpec(name="Receipt", json_schema={}, attempts=2)]),
+    st.sampled_from([("tool_loop", False), ("react", False), ("react", True)]),
 )
 ERRORS = [code for code in ErrorCode if code is not ErrorCode.INTERRUPTED]
 NAMES = ["look_up", "look_up", "pay", "pay", "hang_up", "look_upp", ""]
+ACTS = [
+    "Thought: hm\nAction: pay\nAction Input: {}",
+    "Action: look_up",
+    "Final Answer: stop",
+    "Action: ?\nAction Input: x",
+]
 ARGUMENTS = ["{}", '{"a":1,"b":2}', '{"b":2, "a":1}', "not JSON", ""]
 
 
@@ -208,7 +217,7 @@ class Play:
                 (self.dice.choice(NAMES), self.dice.choice(ARGUMENTS)) for _ in range(self.dice.choice([0, 1, 1, 2, 4]))
             )
         )
-        text = self.dice.choice([None, "", "well", "well", "stop"])
+        text = self.dice.choice([None, "", "well", "well", "stop", *ACTS])
         self.put(
             ModelCallCompleted(
                 call_id=call_id,
