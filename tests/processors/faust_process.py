@@ -37,9 +37,12 @@ RUN = "from ledgent.processors.faust_app import run; from ledgent.schemas.settin
 class Cluster:
     """A log on a broker, as tests write and read it."""
 
-    def __init__(self, server: str) -> None:
-        self.address: Address = address_of(f"kafka://{server}/test-{uuid.uuid4().hex[:12]}")
-        kafka_topics.create(self.address, KafkaSettings(partitions=PARTITIONS))
+    def __init__(self, server: str, there: Address | None = None, partitions: int = PARTITIONS) -> None:
+        """A log of its own, or one that is `there`."""
+        self.partitions = partitions
+        self.address: Address = there or address_of(f"kafka://{server}/test-{uuid.uuid4().hex[:12]}")
+        if there is None:
+            kafka_topics.create(self.address, KafkaSettings(partitions=partitions))
 
     def append(self, *records: Stored) -> None:
         """Writes records, or bytes that are none, each where its run belongs."""
@@ -51,7 +54,7 @@ class Cluster:
                 run_id, headers = read_envelope(stored.body).run_id, headers_of_stored(stored)
             except Exception:  # noqa: BLE001  # garbage, as it should be
                 run_id, headers = "garbage", []
-            number = partition_of(run_id, PARTITIONS)
+            number = partition_of(run_id, self.partitions)
             sent.append(producer.send(self.address.topics.events, stored.body, run_id.encode(), headers, number))
         for each in sent:
             each.get(30)
@@ -94,7 +97,7 @@ class Cluster:
         table: Rows = {}
         windows: Rows = {}
         messages = self.messages(self.address.topics.events)
-        for number in range(PARTITIONS):
+        for number in range(self.partitions):
             batch = Batch(number, {}, {})
             for message in messages:
                 if message.partition == number:

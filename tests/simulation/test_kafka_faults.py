@@ -19,6 +19,8 @@ from ledgent.producers.kafka.wire import address_of, partition_of
 from ledgent.schemas.acceptance import Verdict
 from ledgent.schemas.settings import KafkaSettings
 from tests.kafka.broker import Broker
+from tests.processors.faust_process import Cluster, caught_up, working
+from tests.processors.tables import entries_of, windows_of
 from tests.simulation.kafka_fleet import PATIENCE_S, Fleet, until
 from tests.simulation.kafka_workers import Plan
 
@@ -104,6 +106,16 @@ async def test_a_worker_that_wakes_after_its_runs_moved_on_is_fenced_and_goes_on
     assert {record.envelope.writer for record in late} == {asleep.writer}
     for record in late:
         assert record.digest not in {stored.digest for stored in fleet.log.records(record.run_id)}
+    cluster = Cluster("", fleet.address, KafkaSettings().partitions)
+    with working(cluster, tmp_path) as processors:
+        await asyncio.to_thread(caught_up, cluster, processors)
+    runs, windows = cluster.tables()
+    assert {run_id: (entry.seq, entry.digest) for run_id, entry in entries_of(runs).items()} == {
+        run_id: (guard.seq, guard.digest) for run_id, guard in folded.guards.items()
+    }
+    skipped = [window.errors for window in windows_of(windows).values() if window.kind == "record"]
+    assert sum(errors.get(Verdict.FENCED, 0) for errors in skipped) == len(folded.fenced)
+    assert windows_of(windows) == windows_of(cluster.recomputed()[1])
     with open_store(f"chdb:///{tmp_path}/store") as store:
         Sink(fleet.log, store).catch_up()
         rows = store.query("SELECT run_id, verdict, count() AS records FROM events FINAL GROUP BY run_id, verdict")
