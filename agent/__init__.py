@@ -1,12 +1,16 @@
 """Who acts: the agent, its decisions, its worker, models and tools. Never imports the processors room."""
 
 from ledgent.agent.entries import Agent
+from ledgent.agent.models.anthropic import AnthropicModel
 from ledgent.agent.models.openai import OpenAIModel
 from ledgent.agent.models.port import Delta
 from ledgent.agent.models.scripted import Attempts, Call, Fail, Reply, ScriptedModel
 from ledgent.agent.running import RunResult
 from ledgent.agent.terminators import when
-from ledgent.agent.tools.function import Tool, ToolContext, tool
+from ledgent.agent.tools.context import ToolContext
+from ledgent.agent.tools.function import Tool, tool
+from ledgent.agent.tools.mcp import mcp_tools
+from ledgent.agent.tools.toolkit import Toolkit
 from ledgent.schemas.agents import Limits, RetryPolicy
 from ledgent.schemas.errors import ToolError
 from ledgent.schemas.terminators import AllOf, AnyOf, CostBudget, Deadline, StopWords, TokenBudget
@@ -14,6 +18,7 @@ from ledgent.schemas.terminators import AllOf, AnyOf, CostBudget, Deadline, Stop
 __all__ = [
     "Agent",
     "AllOf",
+    "AnthropicModel",
     "AnyOf",
     "Attempts",
     "Call",
@@ -32,6 +37,8 @@ __all__ = [
     "Tool",
     "ToolContext",
     "ToolError",
+    "Toolkit",
+    "mcp_tools",
     "tool",
     "when",
 ]

@@ -2,12 +2,15 @@
 adapter or a tool raises ends here, recorded. No state, no policy."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Coroutine
 from typing import Any, NamedTuple
 
 from ledgent.agent.clock import Clock
 from ledgent.agent.models.port import Delta, Model, ModelFailure, ModelReply, ModelRequest
-from ledgent.agent.tools.function import Tool, ToolContext
+from ledgent.agent.tools.context import ToolContext
+from ledgent.agent.tools.function import Tool
+from ledgent.agent.tools.places import Places
 from ledgent.schemas.codec import MAX_TEXT_BYTES, cut_text, whole_characters
 from ledgent.schemas.errors import ErrorCode, ErrorInfo, ToolError
 from ledgent.schemas.events import (
@@ -18,13 +21,17 @@ from ledgent.schemas.events import (
     ToolCallCompleted,
     ToolCallFailed,
     ToolCallStarted,
-    ToolRequest,
 )
+from ledgent.schemas.values import ToolRequest
 
 MAX_MESSAGE_CHARACTERS = 8_000
 """Of an error's text, other than one that a tool means for the model."""
 SLACK_S = 1.0
 """How much later than its own time-out an adapter is stopped."""
+WAIT_S = 600.0
+"""The longest that a tool call waits for a thread, for its place or for a resource, before it is given up."""
+PROGRESS: Any = "progress"
+"""The kind of a delta that is a tool's report."""
 
 
 class Intent(NamedTuple):
@@ -89,15 +96,31 @@ async def call_tool(
     started: ToolCallStarted,
     arguments: dict[str, object],
     run_id: str,
-    timeout_s: float,
+    left_s: float,
     clock: Clock,
+    threads: Places,
+    on_delta: Callable[[Delta], None] | None = None,
+    wait_s: float = WAIT_S,
 ) -> ToolCallCompleted | ToolCallFailed:
-    """What came of calling the tool. Raises only asyncio.CancelledError."""
-    began = clock.monotonic()
-    cut = None
+    """What came of calling the tool, within the `left_s` that the run has. Raises only asyncio.CancelledError.
+
+    Its time-out counts from when it has what it needs to begin; it waits for that no longer than `wait_s`.
+    """
+    began, cut = clock.monotonic(), None
+    loop_time = asyncio.get_running_loop().time
+    end = loop_time() + left_s
+    allowed_s = min(tool.spec.timeout_s, left_s)
+    turn = tool.turn(threads)
+    context = ToolContext(run_id, started.call_id, started.idempotency_key, _reports(started.call_id, on_delta))
+    waiting = turn is not None
     try:
-        async with asyncio.timeout(timeout_s) as deadline:
-            result = await tool.call(arguments, ToolContext(run_id, started.call_id, started.idempotency_key))
+        async with asyncio.timeout(min(wait_s, left_s) if waiting else allowed_s) as deadline:
+            if turn is not None:
+                await turn.begin()
+                waiting = False
+                allowed_s = max(0.0, min(tool.spec.timeout_s, end - loop_time()))
+                deadline.reschedule(loop_time() + allowed_s)
+            result = await tool.call(arguments, context, turn)
         result, cut = cut_text(result)
         return ToolCallCompleted(
             call_id=started.call_id,
@@ -112,7 +135,10 @@ async def call_tool(
     except (Exception, SystemExit, asyncio.CancelledError) as raised:  # noqa: BLE001  # the worker's edge
         _unless_stopped(raised)
         if isinstance(raised, TimeoutError) and deadline.expired():
-            message = f"{started.name} did not return within {timeout_s:g} s and was given up"
+            message = f"{started.name} did not return within {allowed_s:g} s and was given up"
+            if waiting and turn is not None:
+                waited_s = min(wait_s, left_s)
+                message = f"{started.name} was not called: {turn.waits_for} was not free within {waited_s:g} s"
             error = ErrorInfo(code=ErrorCode.TIMEOUT, message=message, retryable=True)
         else:
             error = _defect(started.name, raised, ErrorCode.TOOL_ERROR, retryable=True)
@@ -123,6 +149,19 @@ async def call_tool(
         duration_ms=(clock.monotonic() - began) * 1000,
         cut=cut,
     )
+
+
+def _reports(call_id: str, on_delta: Callable[[Delta], None] | None) -> Callable[[str], None] | None:
+    """Hands a tool's reports, from whatever thread, to the subscriber in the event loop that runs the call."""
+    if on_delta is None:
+        return None
+    loop = asyncio.get_running_loop()
+
+    def report(text: str) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile: nobody listens any more
+            loop.call_soon_threadsafe(on_delta, Delta(call_id, PROGRESS, text))
+
+    return report
 
 
 def cancelled(started: ModelCallStarted | ToolCallStarted) -> ModelCallFailed | ToolCallFailed:

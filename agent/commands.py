@@ -20,6 +20,12 @@ class CallTool(NamedTuple):
     attempt: int
 
 
+class AskApproval(NamedTuple):
+    """Validate the arguments and have a person allow the call: `approval.requested`; or `tool_call.rejected`."""
+
+    call_id: str
+
+
 class ScheduleRetry(NamedTuple):
     """Wait before the next attempt: `retry.scheduled`, its delay drawn from [least_s, most_s]."""
 
@@ -42,4 +48,4 @@ class Record(NamedTuple):
     event: AnyEvent
 
 
-Command = CallModel | CallTool | ScheduleRetry | CheckOutput | Record
+Command = CallModel | CallTool | AskApproval | ScheduleRetry | CheckOutput | Record

@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Iterator
 
-from ledgent.agent.commands import CallModel, CallTool, CheckOutput, Command, Record, ScheduleRetry
+from ledgent.agent.commands import AskApproval, CallModel, CallTool, CheckOutput, Command, Record, ScheduleRetry
 from ledgent.agent.limits import before_model_call, before_tool_calls, out_of_time, seconds_left, tool_calls_left
 from ledgent.agent.policies.react import thought_in
 from ledgent.agent.terminators import terminated
@@ -108,23 +108,28 @@ def _about_tool_calls(state: RunState, agent: AgentSpec) -> tuple[Command, ...]:
     commands: list[Command] = []
     left, held_back = tool_calls_left(state), False
     for call_id, call in state.tool_calls.items():
-        if call.phase is Phase.REQUESTED and agent.tool(call.request.name) is None:
+        spec, new = agent.tool(call.request.name), call.attempt == 0
+        if call.phase is Phase.REQUESTED and spec is None:
             commands.append(Record(_unknown(agent, call)))
-        elif call.phase is Phase.REQUESTED and left == 0:
+        elif call.phase in (Phase.REQUESTED, Phase.DUE) and new and left == 0:
             held_back = True
+        elif call.phase is Phase.REQUESTED and spec is not None and spec.approval:
+            commands.append(AskApproval(call_id))
         elif call.phase in (Phase.REQUESTED, Phase.DUE):
             commands.append(CallTool(call_id, call.attempt + 1))
-            if left is not None and call.phase is Phase.REQUESTED:
+            if left is not None and new:
                 left -= 1
         elif call.phase is Phase.FAILED and call.error is not None:
             if call.error.code is ErrorCode.INTERRUPTED:
                 commands.append(CallTool(call_id, call.attempt + 1))
             else:
                 commands.append(_retry(state, call_id, call.attempt, call.error, TOOL_RETRY))
-    if held_back and not commands and not any(call.phase in _BUSY for call in calls):
+    if commands or any(call.phase in _BUSY for call in calls):
+        return tuple(commands)
+    if held_back:
         bound = state.limits.tool_calls or 0
         return (Record(RunLimited(limit="tool_calls", bound=bound, used=state.spent.tool_calls)),)
-    return tuple(commands)
+    return (Record(RunSuspended(reason="approval")),)
 
 
 def _about_turn(state: RunState, agent: AgentSpec) -> tuple[Command, ...]:

@@ -5,8 +5,9 @@ from datetime import timedelta
 
 import orjson
 
-from ledgent.schemas.events import RunLimited, ToolRequest
+from ledgent.schemas.events import RunLimited
 from ledgent.schemas.state import Assistant, RunState, ToolResult, User
+from ledgent.schemas.values import ToolRequest
 
 
 def before_model_call(state: RunState) -> RunLimited | None:

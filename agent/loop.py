@@ -8,42 +8,27 @@ outcome rides to the log with the intents that follow from it.
 import asyncio
 import contextlib
 from collections.abc import Callable
-from functools import partial
 
 from ledgent.agent.applying import event_of, refusal_of
-from ledgent.agent.carry_out import MAX_MESSAGE_CHARACTERS, Intent, Outcome, call_model, call_tool, cancelled
+from ledgent.agent.carry_out import Intent, Outcome, cancelled
 from ledgent.agent.clock import Clock
-from ledgent.agent.commands import CallModel, CallTool, CheckOutput, Command, Record, ScheduleRetry
 from ledgent.agent.decide import decide
-from ledgent.agent.limits import seconds_left
+from ledgent.agent.intents import Intents
 from ledgent.agent.models.port import Delta
-from ledgent.agent.output import InvalidOutput
-from ledgent.agent.render import Renderer, request_digest
 from ledgent.agent.spec import Definition
-from ledgent.agent.tools.function import InvalidArguments
 from ledgent.agent.writing import OnRecord, RunWriter
 from ledgent.schemas.acceptance import Guard
 from ledgent.schemas.errors import ErrorCode, ErrorInfo, LogError, LogUnavailable, RecordTooLarge
 from ledgent.schemas.events import (
-    AnyEvent,
-    ModelCallStarted,
-    OutputAccepted,
-    OutputRejected,
-    RetryScheduled,
     RunClaimed,
     RunFailed,
     RunStarted,
     RunSuspended,
     TimerFired,
-    ToolCallRejected,
-    ToolCallStarted,
 )
 from ledgent.schemas.ports import Log
 from ledgent.schemas.requests import AnyRequest, StartRun
 from ledgent.schemas.state import Phase, RunState
-
-GRACE_S = 0.005
-"""A call that runs into the run's deadline is given this much more, so that its outcome falls after the deadline."""
 
 
 class RunLoop:
@@ -62,11 +47,9 @@ class RunLoop:
         self._log = log
         self._agent = agent
         self._clock = clock
-        self._on_delta = on_delta
         self._writer = RunWriter(log, state, guard, clock, on_record)
-        self._renderer: Renderer | None = None
+        self._intents = Intents(agent, self._writer, clock, on_delta, self._set_timer)
         self._incoming: asyncio.Queue[Outcome | AnyRequest] = asyncio.Queue()
-        self._starting: list[Intent] = []
         self._calls: set[asyncio.Task[None]] = set()
         self._timers: list[asyncio.TimerHandle] = []
         self._in_hand: list[str] = []
@@ -176,14 +159,14 @@ class RunLoop:
     def _start(self, group: asyncio.TaskGroup) -> None:
         """Begins the calls whose intents have become durable; once the run is being cancelled, stops all instead."""
         cancelling = self.state.cancel_requested is not None
-        for intent in self._starting:
+        for intent in self._intents.starting:
             if cancelling:  # a task cancelled before its first step would have no outcome
                 self._incoming.put_nowait(Outcome(cancelled(intent.started), intent.seq, intent.span))
                 continue
             task = group.create_task(self._outcome_of(intent))
             self._calls.add(task)
             task.add_done_callback(self._calls.discard)
-        self._starting.clear()
+        self._intents.starting.clear()
         if cancelling:
             for task in self._calls:
                 task.cancel()
@@ -206,76 +189,7 @@ class RunLoop:
         while commands := decide(self.state):
             cause = self.state.seq
             for command in commands:
-                self._intend(command, cause)
-
-    def _intend(self, command: Command, cause: int) -> None:
-        match command:
-            case Record(event):
-                self._writer.record(event, cause, *_span_of(event))
-            case CallModel(call_id, attempt):
-                self._intend_model_call(call_id, attempt, cause)
-            case CallTool(call_id, attempt):
-                self._intend_tool_call(call_id, attempt, cause)
-            case CheckOutput(attempt):
-                self._writer.record(self._checked(attempt), cause)
-            case ScheduleRetry(call_id, attempt, least_s, most_s, code):
-                delay_s = self._clock.draw(least_s, most_s)
-                event = RetryScheduled(call_id=call_id, attempt=attempt, delay_s=delay_s, code=code)
-                span = (call_id, attempt, "wait")
-                self._set_timer(delay_s, self._writer.record(event, cause, *span).seq, span)
-
-    def _checked(self, attempt: int) -> AnyEvent:
-        expected = self._agent.output_type
-        try:
-            if expected is None:
-                raise InvalidOutput("This agent takes no answer of a type any more.")
-            return OutputAccepted(output=expected.accepted(self.state.output or ""))
-        except InvalidOutput as error:
-            return OutputRejected(attempt=attempt, message=str(error)[:MAX_MESSAGE_CHARACTERS])
-
-    def _intend_model_call(self, call_id: str, attempt: int, cause: int) -> None:
-        spec = self.state.agent or self._agent.spec
-        if self._renderer is None:
-            self._renderer = Renderer(spec)
-        body = self._renderer.request(self.state)
-        event = ModelCallStarted(
-            call_id=call_id,
-            attempt=attempt,
-            provider=spec.model.provider,
-            model=spec.model.name,
-            request_digest=request_digest(body),
-        )
-        span = (call_id, attempt)
-        seq = self._writer.record(event, cause, *span).seq
-        timeout_s = self._within_deadline(spec.model.timeout_s)
-        call = partial(call_model, self._agent.live_model, event, body, timeout_s, self._clock, self._on_delta)
-        self._starting.append(Intent(call, event, seq, span))
-
-    def _intend_tool_call(self, call_id: str, attempt: int, cause: int) -> None:
-        request = self.state.tool_calls[call_id].request
-        span = (call_id, attempt)
-        tool = self._agent.tool(request.name)
-        try:
-            if tool is None:
-                raise InvalidArguments(f"The tool {request.name} is not available at the moment.")
-            arguments = tool.parse(request.arguments)
-        except InvalidArguments as error:
-            rejected = ToolCallRejected(
-                call_id=call_id, name=request.name, reason="invalid_arguments", message=str(error)[:8000]
-            )
-            self._writer.record(rejected, cause, *span)
-            return
-        event = ToolCallStarted(
-            call_id=call_id,
-            attempt=attempt,
-            name=request.name,
-            arguments=request.arguments,
-            idempotency_key=f"{self.state.run_id}/{call_id}",
-        )
-        seq = self._writer.record(event, cause, *span).seq
-        timeout_s = self._within_deadline(tool.spec.timeout_s)
-        call = partial(call_tool, tool, event, arguments, self.state.run_id, timeout_s, self._clock)
-        self._starting.append(Intent(call, event, seq, span))
+                self._intents.record(command, cause)
 
     async def _outcome_of(self, intent: Intent) -> None:
         try:
@@ -286,10 +200,6 @@ class RunLoop:
             event = cancelled(intent.started)
         self._incoming.put_nowait(Outcome(event, intent.seq, intent.span))
 
-    def _within_deadline(self, timeout_s: float) -> float:
-        left = seconds_left(self.state)
-        return timeout_s if left is None else max(0.0, min(timeout_s, left + GRACE_S))
-
     def _set_timer(self, delay_s: float, seq: int, span: tuple[str | int, ...]) -> None:
         fired = Outcome(TimerFired(timer_seq=seq), seq, span)
         self._timers.append(self._clock.call_later(max(0.0, delay_s), lambda: self._incoming.put_nowait(fired)))
@@ -298,7 +208,7 @@ class RunLoop:
         for timer in self._timers:
             timer.cancel()
         self._timers.clear()
-        self._starting.clear()
+        self._intents.starting.clear()
 
     async def _hand_over(self) -> None:
         """Records the outcomes that are in, and that the run is anybody's; calls under way follow the crash rule."""
@@ -312,9 +222,3 @@ class RunLoop:
             self._writer.record(RunSuspended(reason="handed_over"), None)
         await self._writer.flush()
         await self.let_go()
-
-
-def _span_of(event: AnyEvent) -> tuple[str | int, ...]:
-    """The span of an event that was decided: its call's attempt, or the run's own."""
-    call_id = getattr(event, "call_id", None)
-    return (call_id, getattr(event, "attempt", 1)) if call_id else ()

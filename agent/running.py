@@ -44,6 +44,8 @@ class RunResult(NamedTuple):
     spent: Spent
     value: Any = None
     """The output as an instance of the agent's output type, where it has one and the answer is of it."""
+    waits_for: str | None = None
+    """What a suspended run waits for: `input`, the next message, or `approval` of its calls."""
 
     @property
     def ok(self) -> bool:
@@ -59,7 +61,9 @@ def result_of(state: RunState, agent: Definition) -> RunResult:
     value = None
     if agent.output_type is not None and state.checked and state.output is not None:
         value = agent.output_type.value(state.output)
-    return RunResult(state.run_id, state.status, state.output, state.error, state.limit, state.spent, value)
+    return RunResult(
+        state.run_id, state.status, state.output, state.error, state.limit, state.spent, value, state.suspended
+    )
 
 
 def log_at(log: Log | str | None) -> Log:

@@ -11,8 +11,9 @@ from typing import Any, Literal, Self
 from ledgent.agent.models.port import Model
 from ledgent.agent.models.resolve import model_from
 from ledgent.agent.output import OutputType
-from ledgent.agent.tools.function import Tool, make_tool
+from ledgent.agent.tools.function import Tool
 from ledgent.agent.tools.places import Places
+from ledgent.agent.tools.toolkit import Toolkit, tools_of
 from ledgent.schemas.agents import AgentSpec, Limits
 from ledgent.schemas.errors import UsageError
 from ledgent.schemas.terminators import Terminator
@@ -27,7 +28,7 @@ class Definition:
     name: str
     model: str | Model
     instructions: str = ""
-    tools: Sequence[Tool | Callable[..., Any]] = ()
+    tools: Sequence[Tool | Toolkit | Callable[..., Any]] = ()
     limits: Limits = DEFAULT_LIMITS
     """Each run's, unless it sets its own."""
     conversational: bool = False
@@ -44,7 +45,10 @@ class Definition:
     """What else ends a run: stop words, budgets, deadlines, `when(predicate)`, `AnyOf`, `AllOf`."""
     output_type: OutputType | None = field(init=False, repr=False, compare=False)
     tool_threads: int = 16
-    """Calls of tools that are not async at once, over all runs of this agent in one process."""
+    """Calls of tools that are not async at once, over all runs of this agent in one process.
+
+    One that was given up keeps its thread until it returns, or for ten minutes: then it is taken for hung.
+    """
     threads: Places = field(init=False, repr=False, compare=False)
     _tools: dict[str, Tool] = field(init=False, repr=False, compare=False)
 
@@ -55,7 +59,7 @@ class Definition:
             raise UsageError(f"agent {self.name}: there is no policy {self.policy!r}: tool_loop and react are")
         if self.text_protocol and self.policy != "react":
             raise UsageError(f"agent {self.name}: text_protocol=True needs policy='react'")
-        made = [given if isinstance(given, Tool) else make_tool(given) for given in self.tools]
+        made = tools_of(self.tools)
         tools = {tool.spec.name: tool for tool in made}
         if len(tools) != len(made):
             raise UsageError(f"agent {self.name}: two tools have the same name")

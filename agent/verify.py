@@ -7,7 +7,7 @@ again and its commands are held against the intents that were recorded, request 
 from collections import deque
 from typing import Any, Literal, NamedTuple
 
-from ledgent.agent.commands import CallModel, CallTool, CheckOutput, Command, Record, ScheduleRetry
+from ledgent.agent.commands import AskApproval, CallModel, CallTool, CheckOutput, Command, Record, ScheduleRetry
 from ledgent.agent.decide import decide
 from ledgent.agent.render import Renderer, request_digest
 from ledgent.agent.terminators import changed
@@ -16,6 +16,7 @@ from ledgent.schemas.codec import Recorded, Stored, digest_of, event_of, read_en
 from ledgent.schemas.errors import BadRecord, ErrorCode, UnknownRun
 from ledgent.schemas.events import (
     AnyEvent,
+    ApprovalRequested,
     ModelCallCompleted,
     ModelCallFailed,
     ModelCallStarted,
@@ -41,6 +42,7 @@ from ledgent.schemas.run import evolve
 from ledgent.schemas.state import RunState
 
 _DECIDED = (
+    ApprovalRequested,
     ModelCallStarted,
     OutputAccepted,
     OutputRejected,
@@ -232,7 +234,10 @@ class _Check:
                     "arguments": request.arguments,
                     "idempotency_key": f"{self._state.run_id}/{call_id}",
                 }, found
-            case CallTool(call_id, _), ToolCallRejected():
+            case AskApproval(call_id), ApprovalRequested():
+                request = self._state.tool_calls[call_id].request
+                return {"call_id": call_id, "name": request.name, "arguments": request.arguments}, found
+            case ((CallTool(call_id) | AskApproval(call_id)), ToolCallRejected()):
                 return {"call_id": call_id}, found
             case CheckOutput(), OutputAccepted():
                 return {"type": event.type}, found

@@ -39,10 +39,11 @@ from ledgent.producers.opening import open_log
 from ledgent.schemas.acceptance import Guard
 from ledgent.schemas.agents import AgentSpec, Limits, ModelSpec
 from ledgent.schemas.codec import Stored
-from ledgent.schemas.events import ModelCallCompleted, ModelCallStarted, RunClaimed, RunCompleted, RunStarted, Usage
+from ledgent.schemas.events import ModelCallCompleted, ModelCallStarted, RunClaimed, RunCompleted, RunStarted
 from ledgent.schemas.ports import Log
 from ledgent.schemas.settings import KafkaSettings
 from ledgent.schemas.state import RunState
+from ledgent.schemas.values import Usage
 
 PARTITIONS = 4
 TOGETHER = 4

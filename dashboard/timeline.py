@@ -9,6 +9,9 @@ from ledgent.schemas.codec import Recorded
 from ledgent.schemas.errors import ErrorCode, ErrorInfo
 from ledgent.schemas.events import (
     AnyEvent,
+    ApprovalDenied,
+    ApprovalGranted,
+    ApprovalRequested,
     MessageReceived,
     ModelCallCompleted,
     ModelCallFailed,
@@ -46,12 +49,21 @@ _TONES = {
     "tool_call.failed": "bad",
     "tool_call.rejected": "bad",
     "tool_call.uncertain": "bad",
+    "approval.granted": "good",
+    "approval.denied": "bad",
     "output.accepted": "good",
     "output.rejected": "bad",
     "retry.scheduled": "odd",
     "run.limited": "odd",
     "run.cancelled": "odd",
     "run.cancel_requested": "odd",
+}
+
+
+_SUSPENDED = {
+    "input": "waits for the next message",
+    "approval": "waits until its calls are allowed",
+    "handed_over": "handed over, for any worker",
 }
 
 
@@ -108,8 +120,12 @@ class Timeline:
                 return f"{self._tools.get(event.call_id, 'it')} gave {event.result}"
             case ToolCallFailed():
                 return f"{self._tools.get(event.call_id, 'it')} failed: {_explained(event.error)}"
-            case ToolCallRejected() | ToolCallUncertain():
+            case ToolCallRejected() | ToolCallUncertain() | ApprovalDenied():
                 return event.message
+            case ApprovalRequested():
+                return f"may it call {event.name}({arguments_in_short(event.arguments)})?"
+            case ApprovalGranted():
+                return f"allowed by {event.by}" if event.by else "allowed"
             case ModelCallStarted():
                 return f"asks {event.model}{_attempt(event.attempt)}"
             case ModelCallCompleted():
@@ -132,7 +148,7 @@ def what_of_the_run(event: AnyEvent) -> str:
         case RunStarted():
             return f"{event.agent.name}: {event.input}" if event.input is not None else event.agent.name
         case RunSuspended():
-            return "waits for the next message" if event.reason == "input" else "handed over, for any worker"
+            return _SUSPENDED[event.reason]
         case MessageReceived():
             return event.text
         case RunEndRequested():

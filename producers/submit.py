@@ -3,7 +3,14 @@
 from ledgent.producers.identity import new_request_id, new_run_id
 from ledgent.schemas.agents import Limits
 from ledgent.schemas.ports import Requests
-from ledgent.schemas.requests import CancelRun, EndConversation, SendMessage, StartRun
+from ledgent.schemas.requests import (
+    ApproveCall,
+    CancelRun,
+    DenyCall,
+    EndConversation,
+    SendMessage,
+    StartRun,
+)
 
 
 async def start_run(
@@ -38,6 +45,16 @@ async def send_message(log: Requests, run_id: str, text: str) -> None:
 async def end_conversation(log: Requests, run_id: str) -> None:
     """Lets a conversation end. Raises RequestRefused when it has ended or is unknown."""
     await log.submit(EndConversation(request_id=new_request_id(), run_id=run_id))
+
+
+async def approve_call(log: Requests, run_id: str, call_id: str, by: str = "") -> None:
+    """Allows a tool call that waits for it. Raises RequestRefused when the run has ended or is unknown."""
+    await log.submit(ApproveCall(request_id=new_request_id(), run_id=run_id, call_id=call_id, by=by))
+
+
+async def deny_call(log: Requests, run_id: str, call_id: str, reason: str = "", by: str = "") -> None:
+    """Has a tool call that waits not made; the model is told why. Raises RequestRefused as `approve_call` does."""
+    await log.submit(DenyCall(request_id=new_request_id(), run_id=run_id, call_id=call_id, reason=reason, by=by))
 
 
 async def cancel_run(log: Requests, run_id: str, reason: str = "") -> None:

@@ -45,7 +45,7 @@ class ModelSpec(Frozen):
     provider: str
     name: str
     base_url: str | None = None
-    """None: the provider's own address, or what OPENAI_BASE_URL says."""
+    """None: the provider's own address, or what OPENAI_BASE_URL or ANTHROPIC_BASE_URL says."""
     parameters: dict[str, JsonValue] = Field(default_factory=dict)
     """Sent with each request as they are: temperature, max_tokens and the like."""
     stream: bool = False
@@ -66,6 +66,8 @@ class ToolSpec(Frozen):
     """Whether calling it again with the same idempotency key has no second effect."""
     attempts: int = Field(default=1, ge=1)
     """Attempts in all; more than one only for an idempotent tool."""
+    approval: bool = False
+    """Whether a person has to allow each call before it is made."""
     ends_run: bool = False
     """Whether the run completes once it has returned."""
     concurrency: int | None = Field(default=None, ge=1)

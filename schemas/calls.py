@@ -11,6 +11,9 @@ from msgspec.structs import replace
 from ledgent.schemas.codec import Envelope
 from ledgent.schemas.errors import ErrorCode, ErrorInfo
 from ledgent.schemas.events import (
+    ApprovalDenied,
+    ApprovalGranted,
+    ApprovalRequested,
     ModelCallCompleted,
     ModelCallFailed,
     ModelCallStarted,
@@ -24,9 +27,20 @@ from ledgent.schemas.events import (
     ToolCallRejected,
     ToolCallStarted,
     ToolCallUncertain,
-    Usage,
 )
-from ledgent.schemas.state import Assistant, Message, ModelCall, Phase, RunState, Spent, ToolCall, ToolResult, User
+from ledgent.schemas.state import (
+    Assistant,
+    Message,
+    ModelCall,
+    Phase,
+    RunState,
+    Spent,
+    Status,
+    ToolCall,
+    ToolResult,
+    User,
+)
+from ledgent.schemas.values import Usage
 
 Changes = dict[str, Any]
 
@@ -116,6 +130,20 @@ def tool_call_uncertain(state: RunState, event: ToolCallUncertain, _: Envelope) 
     return _settled(state, event.call_id, event.message)
 
 
+def approval_requested(state: RunState, event: ApprovalRequested, _: Envelope) -> Changes:
+    return _now(state, event.call_id, Phase.HELD)
+
+
+def approval_granted(state: RunState, event: ApprovalGranted, _: Envelope) -> Changes:
+    applied = {"applied": state.applied.append(event.request_id), **awake(state)}
+    return {**applied, **_now(state, event.call_id, Phase.DUE)}
+
+
+def approval_denied(state: RunState, event: ApprovalDenied, _: Envelope) -> Changes:
+    applied = {"applied": state.applied.append(event.request_id), **awake(state)}
+    return {**applied, **_settled(state, event.call_id, event.message)}
+
+
 def retry_scheduled(state: RunState, event: RetryScheduled, envelope: Envelope) -> Changes:
     waiting: dict[str, Any] = {
         "phase": Phase.WAITING,
@@ -161,6 +189,15 @@ def lost(state: RunState) -> Changes:
     if running:
         changes["tool_calls"] = {**state.tool_calls, **running}
     return changes
+
+
+def awake(state: RunState) -> Changes:
+    """A suspended run goes on."""
+    return {"status": Status.RUNNING, "suspended": None} if state.status is Status.SUSPENDED else {}
+
+
+def _now(state: RunState, call_id: str, phase: Phase) -> Changes:
+    return {"tool_calls": {**state.tool_calls, call_id: replace(state.tool_calls[call_id], phase=phase)}}
 
 
 def _settled(state: RunState, call_id: str, answer: str) -> Changes:

@@ -16,7 +16,8 @@ import orjson
 from pydantic import ValidationError
 
 from ledgent.schemas.errors import RecordTooLarge, UnknownEventType, UnreadableRecord
-from ledgent.schemas.events import EVENT_CLASSES, AnyEvent, Cut, Event
+from ledgent.schemas.events import EVENT_CLASSES, AnyEvent, Event
+from ledgent.schemas.values import Cut
 
 MAX_RECORD_BYTES = 900_000
 """Of an encoded record, in both logs: Kafka refuses more than 1 MiB."""

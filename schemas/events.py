@@ -4,13 +4,14 @@ An event says what happened, in the past tense; where it stands in its run is in
 only once some code emits it. A changed shape raises `version` and gets an upcast in codec.py.
 """
 
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from ledgent.schemas.agents import AgentSpec, Limits
 from ledgent.schemas.errors import ErrorCode, ErrorInfo
 from ledgent.schemas.frozen import Frozen
+from ledgent.schemas.values import Cut, ToolRequest, Usage
 
 
 class Event(Frozen):
@@ -18,40 +19,6 @@ class Event(Frozen):
 
     version: ClassVar[int] = 1
     """Of the payload's shape."""
-
-
-Tokens = Annotated[int, Field(ge=0, lt=2**53)]
-
-
-class Usage(Frozen):
-    """Tokens as the provider counted them."""
-
-    input_tokens: Tokens = 0
-    output_tokens: Tokens = 0
-    cached_tokens: Tokens = 0
-    """Of the input, read from the provider's cache."""
-    reasoning_tokens: Tokens = 0
-    """Of the output, spent on reasoning."""
-
-
-class Cut(Frozen):
-    """What a text was before it was cut to fit a record."""
-
-    size: int
-    """UTF-8 bytes."""
-    sha256: str
-
-
-class ToolRequest(Frozen):
-    """A tool call as the model asked for it."""
-
-    call_id: str
-    """Ours, from the state: `m1.t0`."""
-    provider_id: str
-    """The provider's own id, sent back to it; not unique, never a key."""
-    name: str
-    arguments: str
-    """As the model wrote it: usually JSON, not always."""
 
 
 # run ----------------------------------------------------------------------------------------------------------------
@@ -78,7 +45,7 @@ class RunStarted(Event):
 
 class RunSuspended(Event):
     type: Literal["run.suspended"] = "run.suspended"
-    reason: Literal["input", "handed_over"]
+    reason: Literal["input", "approval", "handed_over"]
 
 
 class MessageReceived(Event):
@@ -267,6 +234,35 @@ class ToolCallUncertain(Event):
     """What the model is told."""
 
 
+# people -------------------------------------------------------------------------------------------------------------
+
+
+class ApprovalRequested(Event):
+    """A call is not made until a person allows it."""
+
+    type: Literal["approval.requested"] = "approval.requested"
+    call_id: str
+    name: str
+    arguments: str
+
+
+class ApprovalGranted(Event):
+    type: Literal["approval.granted"] = "approval.granted"
+    request_id: str
+    call_id: str
+    by: str = ""
+    """Who, as they say."""
+
+
+class ApprovalDenied(Event):
+    type: Literal["approval.denied"] = "approval.denied"
+    request_id: str
+    call_id: str
+    by: str = ""
+    message: str
+    """What the model is told."""
+
+
 # resilience ---------------------------------------------------------------------------------------------------------
 
 
@@ -304,6 +300,9 @@ AnyEvent = (
     | ToolCallFailed
     | ToolCallRejected
     | ToolCallUncertain
+    | ApprovalRequested
+    | ApprovalGranted
+    | ApprovalDenied
     | RetryScheduled
 )
 

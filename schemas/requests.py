@@ -53,7 +53,29 @@ class CancelRun(Frozen):
     reason: str = ""
 
 
-AnyRequest = StartRun | SendMessage | EndConversation | CancelRun
+class ApproveCall(Frozen):
+    """Allow a tool call that waits for it."""
+
+    type: Literal["approve_call"] = "approve_call"
+    request_id: str
+    run_id: str
+    call_id: str
+    by: str = ""
+    """Who, as they say."""
+
+
+class DenyCall(Frozen):
+    """Do not allow a tool call that waits for it; the model is told."""
+
+    type: Literal["deny_call"] = "deny_call"
+    request_id: str
+    run_id: str
+    call_id: str
+    by: str = ""
+    reason: str = ""
+
+
+AnyRequest = StartRun | SendMessage | EndConversation | CancelRun | ApproveCall | DenyCall
 
 _REQUEST: TypeAdapter[AnyRequest] = TypeAdapter(Annotated[AnyRequest, Field(discriminator="type")])
 

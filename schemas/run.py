@@ -115,18 +115,18 @@ def _message_received(state: RunState, event: MessageReceived, _: Envelope) -> C
         changes["inbox"] = (*state.inbox, event.text)
     else:
         changes["messages"] = state.messages.append(User(event.text))
-    return {**changes, **_awake(state)}
+    return {**changes, **calls.awake(state)}
 
 
 def _run_end_requested(state: RunState, event: RunEndRequested, _: Envelope) -> Changes:
-    return {"applied": state.applied.append(event.request_id), "end_requested": True, **_awake(state)}
+    return {"applied": state.applied.append(event.request_id), "end_requested": True, **calls.awake(state)}
 
 
 def _run_cancel_requested(state: RunState, event: RunCancelRequested, _: Envelope) -> Changes:
     return {
         "applied": state.applied.append(event.request_id),
         "cancel_requested": event.reason,
-        **_awake(state),
+        **calls.awake(state),
     }
 
 
@@ -144,10 +144,6 @@ def _run_cancelled(state: RunState, event: RunCancelled, _: Envelope) -> Changes
 
 def _run_limited(state: RunState, event: RunLimited, _: Envelope) -> Changes:
     return {"status": Status.LIMITED, "limit": event.limit}
-
-
-def _awake(state: RunState) -> Changes:
-    return {"status": Status.RUNNING, "suspended": None} if state.status is Status.SUSPENDED else {}
 
 
 _REDUCERS: dict[str, Callable[[RunState, Any, Envelope], Changes]] = {
@@ -173,6 +169,9 @@ _REDUCERS: dict[str, Callable[[RunState, Any, Envelope], Changes]] = {
     "tool_call.failed": calls.tool_call_failed,
     "tool_call.rejected": calls.tool_call_rejected,
     "tool_call.uncertain": calls.tool_call_uncertain,
+    "approval.requested": calls.approval_requested,
+    "approval.granted": calls.approval_granted,
+    "approval.denied": calls.approval_denied,
     "retry.scheduled": calls.retry_scheduled,
 }
 assert _REDUCERS.keys() == EVENT_CLASSES.keys(), "every event needs a reducer"

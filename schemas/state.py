@@ -11,8 +11,8 @@ import msgspec
 
 from ledgent.schemas.agents import AgentSpec, Limits
 from ledgent.schemas.errors import ErrorInfo
-from ledgent.schemas.events import ToolRequest
 from ledgent.schemas.persistent import PersistentList
+from ledgent.schemas.values import ToolRequest
 
 
 class Status(StrEnum):
@@ -35,6 +35,8 @@ class Phase(StrEnum):
 
     REQUESTED = "requested"
     RUNNING = "running"
+    HELD = "held"
+    """Until a person allows it."""
     LOST = "lost"
     """It was running when another writer took the run up."""
     FAILED = "failed"

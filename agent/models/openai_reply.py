@@ -1,45 +1,28 @@
 """Reading a chat completion: parsed JSON in, a reply out, whatever the provider made of the format. No I/O."""
 
-import json
-from collections.abc import Iterable
-from math import isfinite
+import itertools
 from typing import Any
 
-import orjson
-
-from ledgent.agent.models.openai_errors import malformed, shown
+from ledgent.agent.models.failures import malformed, shown
+from ledgent.agent.models.openai_errors import ERRORS, FINISHES
 from ledgent.agent.models.port import AskedTool, ModelFailure, ModelReply
+from ledgent.agent.models.prices import Bill
+from ledgent.agent.models.reading import arguments_text, count, fields, first_count, missing_id, stated_cost, string
+from ledgent.agent.models.retryable import RETRYABLE
 from ledgent.schemas.errors import ErrorCode, ErrorInfo
-from ledgent.schemas.events import Usage
-
-MOST_TOKENS = 10**12
-"""More than that no call has used: whatever the number says, it counts no tokens."""
+from ledgent.schemas.values import Usage
 
 
-def parse(data: bytes) -> Any:
-    """The value of a JSON text. Raises ModelFailure (malformed_response).
+def read_reply(body: object, bill: Bill | None = None) -> ModelReply:
+    """The reply that a whole answer holds; `cost_usd` is what the provider says it cost. Raises ModelFailure.
 
-    orjson takes neither NaN nor half a surrogate pair, and servers send both: NaN becomes null, the half a U+FFFD.
+    `bill` is the answer's, should it have been read already.
     """
-    try:
-        return orjson.loads(data)
-    except orjson.JSONDecodeError:
-        pass
-    try:
-        text = json.dumps(json.loads(data, parse_constant=lambda _: None), ensure_ascii=False)
-        return orjson.loads(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
-    except (ValueError, RecursionError):
-        raise malformed(
-            f"the answer is not JSON: {shown(data[:4000].decode(errors='replace')) or 'it is empty'}"
-        ) from None
-
-
-def read_reply(body: object) -> ModelReply:
-    """The reply that a whole answer holds; `cost_usd` is what the provider says it cost. Raises ModelFailure."""
     choices = body.get("choices") if isinstance(body, dict) else None
     if not isinstance(body, dict) or not isinstance(choices, list) or not choices:
         raise malformed(f"the answer has no choices: {shown(body)}")
     choice = choices[0]
+    refuse_broken(choice)
     message = choice.get("message") if isinstance(choice, dict) else None
     if not isinstance(message, dict):
         raise malformed(f"the answer's first choice has no message: {shown(choice)}")
@@ -47,13 +30,14 @@ def read_reply(body: object) -> ModelReply:
     calls = message.get("tool_calls") or []
     if not isinstance(calls, list):
         raise malformed(f"the answer's tool calls are no list: {shown(calls)}")
+    bill = bill or read_bill(used_in(body, choice))
     return finished(
         ModelReply(
             text=text or _said_otherwise(message) or text,
-            tool_calls=tuple(_asked(call, n) for n, call in enumerate(calls)) or _legacy_call(message),
+            tool_calls=tuple(map(_asked, filter(_says_something, calls), itertools.count())) or _legacy_call(message),
             reasoning=read_reasoning(message) or thoughts,
-            usage=read_usage(body.get("usage")),
-            cost_usd=stated_cost(body.get("usage")),
+            usage=bill.usage,
+            cost_usd=bill.cost_usd,
             finish_reason=string(choice.get("finish_reason")),
             model=string(body.get("model")),
             response_id=string(body.get("id")),
@@ -61,22 +45,35 @@ def read_reply(body: object) -> ModelReply:
     )
 
 
+def refuse_broken(choice: object) -> None:
+    """Raises ModelFailure if a choice says that the server broke the answer off, in whole answers and in streams."""
+    if not isinstance(choice, dict):
+        return
+    code = FINISHES.get(string(choice.get("finish_reason")) or "")
+    if isinstance(choice.get("error"), dict):
+        raise ModelFailure(ERRORS.of_answer(200, choice, {}, "the server"))
+    if code is not None:
+        message = f"the server broke the answer off: its finish reason is {choice['finish_reason']!r}"
+        raise ModelFailure(ErrorInfo(code=code, message=message, retryable=code in RETRYABLE))
+
+
 def finished(reply: ModelReply) -> ModelReply:
     """The reply, unless the provider's filter left nothing of it. Raises ModelFailure (content_filtered)."""
-    if reply.finish_reason == "content_filter" and not reply.text and not reply.tool_calls:
+    if reply.finish_reason in ("content_filter", "sensitive") and not reply.text and not reply.tool_calls:
         error = ErrorInfo(code=ErrorCode.CONTENT_FILTERED, message="the provider's content filter withheld the answer")
         raise ModelFailure(error, reply.usage, reply.cost_usd)
     return reply
 
 
 def read_content(content: object) -> tuple[str | None, str | None]:
-    """Text and reasoning of a message's content, which is a string or a list of parts."""
+    """Text and reasoning of a message's content, which is a string, a part or a list of parts."""
     if content is None or isinstance(content, str):
         return content, None
-    if not isinstance(content, list):
+    parts = [content] if isinstance(content, dict) else content
+    if not isinstance(parts, list):
         raise malformed(f"the answer's content is neither text nor a list of parts: {shown(content)}")
     texts, thoughts = [], []
-    for part in content:
+    for part in parts:
         if isinstance(part, str):
             texts.append(part)
         elif isinstance(part, dict) and part.get("type") == "thinking":
@@ -99,83 +96,65 @@ def read_reasoning(message: dict[str, Any]) -> str | None:
     return "".join(parts) or None
 
 
-def read_usage(usage: object) -> Usage:
-    """The tokens of a call; zeros where the provider does not say."""
+def used_in(body: dict[str, Any], choice: object) -> object:
+    """What an answer or a chunk says of its tokens; some servers say it in the choice, or apart."""
+    return body.get("usage") or fields(choice).get("usage") or fields(body.get("x_groq")).get("usage")
+
+
+def read_bill(usage: object) -> Bill:
+    """The tokens of a call, zeros where the provider does not say, and its cost where it does."""
     if not isinstance(usage, dict):
-        return Usage()
-    took, gave = (_object(usage.get(f"{side}_tokens_details")) for side in ("prompt", "completion"))
+        return Bill()
+    took, gave = (fields(usage.get(f"{side}_tokens_details")) for side in ("prompt", "completion"))
     cached = (
         took.get("cached_tokens"),
         *map(usage.get, ("prompt_cache_hit_tokens", "cached_tokens", "num_cached_tokens")),
     )
-    sent, written = _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens"))
-    reasoning = _count(gave.get("reasoning_tokens"))
+    sent = first_count(map(usage.get, ("prompt_tokens", "input_tokens")))
+    written = first_count(map(usage.get, ("completion_tokens", "output_tokens")))
+    reasoning = first_count((gave.get("reasoning_tokens"), usage.get("reasoning_tokens")))
     # Some providers leave the reasoning out of the completion tokens; only their total tells.
-    if reasoning and _count(usage.get("total_tokens")) == sent + written + reasoning:
+    if reasoning and count(usage.get("total_tokens")) == sent + written + reasoning:
         written += reasoning
-    return Usage(
+    tokens = Usage(
         input_tokens=sent,
         output_tokens=written,
-        cached_tokens=min(sent, _first_count(cached)),
+        cached_tokens=min(sent, first_count(cached)),
         reasoning_tokens=min(written, reasoning),
     )
+    return Bill(tokens, stated_cost(usage))
 
 
-def stated_cost(usage: object) -> float | None:
-    """What the provider itself says the call cost, USD."""
-    cost = usage.get("cost") if isinstance(usage, dict) else None
-    if isinstance(cost, int | float) and not isinstance(cost, bool) and isfinite(cost) and cost >= 0:
-        return float(cost)
-    return None
-
-
-def arguments_text(arguments: object) -> str:
-    """A tool call's arguments as text; some servers send the object itself."""
-    if isinstance(arguments, str):
-        return arguments
-    try:
-        return "" if arguments is None else orjson.dumps(arguments).decode()
-    except orjson.JSONEncodeError:
-        raise malformed(f"a tool call's arguments are nested too deep: {shown(arguments)}") from None
-
-
-def string(value: object) -> str | None:
-    """The value if it is a text that is not empty."""
-    return value if isinstance(value, str) and value else None
+def read_function(call: dict[str, Any]) -> tuple[str | None, object]:
+    """Name and arguments of a tool call, or of a piece of one; a custom tool's arguments are its input."""
+    function, custom = fields(call.get("function")), fields(call.get("custom"))
+    name = string(function.get("name"))
+    if name is None and (custom.get("name") or custom.get("input")):
+        return string(custom.get("name")), custom.get("input")
+    return name, function.get("arguments")
 
 
 def _said_otherwise(message: dict[str, Any]) -> str | None:
     """A refusal, or what was spoken: the answer's words where its content has none."""
-    return string(message.get("refusal")) or string(_object(message.get("audio")).get("transcript"))
+    return string(message.get("refusal")) or string(fields(message.get("audio")).get("transcript"))
+
+
+def _says_something(call: object) -> bool:
+    """Whether a tool call is more than a placeholder, in which all is empty."""
+    if not isinstance(call, dict) or call.get("id"):
+        return True
+    return any((*fields(call.get("function")).values(), *fields(call.get("custom")).values()))
 
 
 def _asked(call: object, number: int) -> AskedTool:
-    function = _object(call.get("function")) if isinstance(call, dict) else {}
-    name = string(function.get("name"))
+    name, arguments = read_function(fields(call))
     if not isinstance(call, dict) or name is None:
         raise malformed(f"the answer has a tool call without a name: {shown(call)}")
-    return AskedTool(string(call.get("id")) or missing_id(number), name, arguments_text(function.get("arguments")))
-
-
-def missing_id(number: int) -> str:
-    """The id of a tool call that came without one: something must name it when its result is sent back."""
-    return f"call_{number}"
+    return AskedTool(string(call.get("id")) or missing_id(number), name, arguments_text(arguments))
 
 
 def _legacy_call(message: dict[str, Any]) -> tuple[AskedTool, ...]:
     """The one call of the older form, `function_call`."""
-    function = _object(message.get("function_call"))
+    function = fields(message.get("function_call"))
     name = string(function.get("name"))
     return (AskedTool(missing_id(0), name, arguments_text(function.get("arguments"))),) if name else ()
-
-
-def _object(value: object) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _count(value: object) -> int:
-    return int(value) if isinstance(value, int | float) and 0 < value < MOST_TOKENS else 0
-
-
-def _first_count(values: Iterable[object]) -> int:
-    return next((count for count in map(_count, values) if count), 0)

@@ -1,63 +1,25 @@
-"""Reading a streamed chat completion: bytes to server-sent events, events to one reply. No I/O, no waiting."""
+"""Reading a streamed chat completion: server-sent events to one reply. No I/O, no waiting."""
 
 from collections.abc import Callable
 from typing import Any
 
-from ledgent.agent.models.openai_errors import error_of_answer, is_error, malformed, shown
+import orjson
+
+from ledgent.agent.models.failures import is_error, malformed, shown
+from ledgent.agent.models.openai_errors import ERRORS
 from ledgent.agent.models.openai_reply import (
-    arguments_text,
     finished,
-    missing_id,
-    parse,
+    read_bill,
     read_content,
+    read_function,
     read_reasoning,
-    read_usage,
-    stated_cost,
-    string,
+    read_reply,
+    refuse_broken,
+    used_in,
 )
 from ledgent.agent.models.port import AskedTool, Delta, ModelFailure, ModelReply
-from ledgent.schemas.errors import ErrorCode, ErrorInfo
-from ledgent.schemas.events import Usage
-
-DONE = b"[DONE]"
-
-
-class EventData:
-    """Splits a body of server-sent events into the data of each event.
-
-    The data may be in several lines, a line may end in CR, LF or both, and comments and other fields are passed over
-    (https://html.spec.whatwg.org/multipage/server-sent-events.html).
-    """
-
-    def __init__(self) -> None:
-        self._rest = b""
-        self._data: list[bytes] = []
-        self._begun = False
-
-    def feed(self, chunk: bytes) -> list[bytes]:
-        """The data of the events that these bytes complete."""
-        if not self._begun and chunk:
-            chunk = chunk.removeprefix(b"\xef\xbb\xbf")
-            self._begun = True
-        # The last line is not whole until its end has come; a CR may be half of a CRLF.
-        lines = (self._rest + chunk).splitlines(keepends=True)
-        self._rest = lines.pop() if lines and not lines[-1].endswith(b"\n") else b""
-        return [event for event in map(self._take, lines) if event]
-
-    def end(self) -> list[bytes]:
-        """The data of the last event, when the body ends without the blank line that should close it."""
-        lines = [*self._rest.splitlines(), b""]
-        self._rest = b""
-        return [event for event in map(self._take, lines) if event]
-
-    def _take(self, line: bytes) -> bytes:
-        line = line.rstrip(b"\r\n")
-        if not line:
-            data, self._data = b"\n".join(self._data), []
-            return data
-        if line.startswith(b"data:"):
-            self._data.append(line[5:].removeprefix(b" "))
-        return b""
+from ledgent.agent.models.reading import arguments_text, fields, missing_id, objects, parse, string
+from ledgent.agent.models.streaming import DONE, Streamed
 
 
 class _Call:
@@ -71,20 +33,20 @@ class _Call:
         self.name = ""
         self.arguments: list[str] = []
 
+    def is_whole(self) -> bool:
+        """Whether its arguments are an object already, so that more of them belong to another call."""
+        text = "".join(self.arguments)
+        try:
+            return text.rstrip().endswith("}") and isinstance(orjson.loads(text), dict)
+        except orjson.JSONDecodeError:
+            return False
 
-class StreamedReply:
-    """A reply that grows with each chunk; tells the listener of each piece as it comes."""
+
+class StreamedReply(Streamed):
+    """A chat completion that grows with each chunk."""
 
     def __init__(self, call_id: str, on_delta: Callable[[Delta], None] | None, elapsed_ms: Callable[[], float]) -> None:
-        self.usage = Usage()
-        """As last told: what a failure had used by then."""
-        self.cost_usd: float | None = None
-        self.done = False
-        """Whether the server has said that nothing more comes."""
-        self._call_id = call_id
-        self._on_delta = on_delta
-        self._elapsed_ms = elapsed_ms
-        self._first_token_ms: float | None = None
+        super().__init__(call_id, on_delta, elapsed_ms)
         self._text: list[str] = []
         self._has_text = False
         self._refusal: list[str] = []
@@ -94,33 +56,25 @@ class StreamedReply:
         self._model: str | None = None
         self._id: str | None = None
 
-    def add(self, data: bytes) -> None:
-        """Takes in the data of one event. Raises ModelFailure: it is no chunk, or the server reports an error."""
+    def add(self, data: bytes, name: str = "") -> None:
+        """Takes in an event. Raises ModelFailure: it is no chunk, or the server reports an error."""
         if data.strip() == DONE:
             self.done = True
             return
         chunk = parse(data)
-        if is_error(chunk):
-            raise ModelFailure(error_of_answer(200, chunk, {}, "the server"), self.usage, self.cost_usd)
+        if is_error(chunk) or name == "error":
+            raise ModelFailure(ERRORS.of_answer(200, chunk, {}, "the server"))
         if not isinstance(chunk, dict):
             raise malformed(f"the stream has a chunk that is no object: {shown(chunk)}")
         self._model = self._model or string(chunk.get("model"))
         self._id = self._id or string(chunk.get("id"))
-        self._count(chunk.get("usage"))
-        for choice in _objects(chunk.get("choices"), "choices"):
+        used = chunk.get("usage") or ("x_groq" in chunk and used_in(chunk, None))
+        if used:
+            self.bill = read_bill(used)
+        for choice in objects(chunk.get("choices"), "choices"):
             # Only the first answer is ours, where several were asked for.
             if not choice.get("index"):
                 self._choose(choice)
-
-    def end(self, rest: list[bytes]) -> None:
-        """Takes in what the body ended with, which half an event may be."""
-        try:
-            for data in rest:
-                self.add(data)
-        except ModelFailure as failure:
-            # Half an event: the stream was cut, which `reply` tells.
-            if failure.error.code is not ErrorCode.MALFORMED_RESPONSE:
-                raise
 
     @property
     def complete(self) -> bool:
@@ -130,15 +84,7 @@ class StreamedReply:
     def reply(self) -> ModelReply:
         """The reply. Raises ModelFailure: the stream was cut, or its content withheld."""
         if not self.complete:
-            raise ModelFailure(
-                ErrorInfo(
-                    code=ErrorCode.CONNECTION,
-                    message="the stream was cut: it ended without a finish reason and without [DONE]",
-                    retryable=True,
-                ),
-                self.usage,
-                self.cost_usd,
-            )
+            raise self._cut("a finish reason and without [DONE]")
         calls = []
         for number, call in enumerate(self._calls):
             if not call.name:
@@ -150,8 +96,8 @@ class StreamedReply:
                 text=text or "".join(self._refusal) or text,
                 tool_calls=tuple(calls),
                 reasoning="".join(self._reasoning) or None,
-                usage=self.usage,
-                cost_usd=self.cost_usd,
+                usage=self.bill.usage,
+                cost_usd=self.bill.cost_usd,
                 finish_reason=self._finish_reason,
                 model=self._model,
                 response_id=self._id,
@@ -159,41 +105,60 @@ class StreamedReply:
             )
         )
 
+    def whole(self, answer: Any) -> ModelReply:
+        """The reply that an answer in one piece holds. Raises ModelFailure."""
+        choices = fields(answer).get("choices")
+        choice = choices[0] if isinstance(choices, list) and choices else None
+        self.bill = read_bill(used_in(fields(answer), choice))
+        return read_reply(answer, self.bill)
+
     def _choose(self, choice: dict[str, Any]) -> None:
-        self._finish_reason = string(choice.get("finish_reason")) or self._finish_reason
-        self._count(choice.get("usage"))
+        if choice.get("finish_reason") or "error" in choice:
+            refuse_broken(choice)
+            self._finish_reason = string(choice.get("finish_reason")) or self._finish_reason
+        if choice.get("usage"):
+            self.bill = read_bill(choice["usage"])
         delta = choice.get("delta") or {}
         if not isinstance(delta, dict):
             raise malformed(f"the stream has a delta that is no object: {shown(delta)}")
+        if "delta" not in choice and not self._begun:
+            delta = fields(choice.get("message"))  # the answer in one piece, sent as a stream of one event
         content = delta.get("content")
         text, thoughts = read_content(content)
         self._has_text = self._has_text or content is not None
         self._piece("reasoning", self._reasoning, read_reasoning(delta) or thoughts)
         self._piece("text", self._text, text)
         self._piece("text", self._refusal, delta.get("refusal"))
-        for call in _objects(delta.get("tool_calls"), "tool calls"):
-            self._ask(call, call.get("function"))
+        if "audio" in delta:
+            self._piece("text", self._refusal, fields(delta["audio"]).get("transcript"))
+        for call in objects(delta.get("tool_calls"), "tool calls"):
+            self._ask(call, *read_function(call))
         legacy = delta.get("function_call")
         if isinstance(legacy, dict) and (legacy.get("name") or legacy.get("arguments")):
-            self._ask({"index": 0}, legacy)
+            self._ask({"index": 0}, string(legacy.get("name")), legacy.get("arguments"))
 
-    def _ask(self, given: dict[str, Any], function: object) -> None:
-        if not isinstance(function, dict):
-            function = {}
+    @property
+    def _begun(self) -> bool:
+        return bool(self._text or self._reasoning or self._calls or self._refusal)
+
+    def _ask(self, given: dict[str, Any], name: str | None, arguments: object) -> None:
         index = given.get("index") if isinstance(given.get("index"), int) else None
-        id, name = string(given.get("id")), string(function.get("name"))
-        call = self._call(index, id, name)
+        id, text = string(given.get("id")), arguments_text(arguments)
+        if not (id or name or text) and index not in [call.index for call in self._calls]:
+            return  # a placeholder: nothing of a call yet
+        call = self._call(index, id, name, text)
         call.id = call.id or id
         # A name comes whole, in pieces, or whole again with every piece of the arguments.
         if name and name != call.name and not call.arguments:
             call.name += name
-        self._piece("tool_arguments", call.arguments, arguments_text(function.get("arguments")))
+        self._piece("tool_arguments", call.arguments, text)
 
-    def _call(self, index: int | None, id: str | None, name: str | None) -> _Call:
+    def _call(self, index: int | None, id: str | None, name: str | None, arguments: str) -> _Call:
         """The call that a piece belongs to: indexes are missing with some servers and used twice by others."""
         for call in reversed(self._calls):
             if index is not None and call.index == index:
-                if id and call.id and id != call.id and name:
+                another = id and call.id and id != call.id
+                if name and (another or (arguments and call.is_whole())):
                     break
                 return call
             if index is None and id and call.id == id:
@@ -202,25 +167,3 @@ class StreamedReply:
             return self._calls[-1]
         self._calls.append(_Call(index, id))
         return self._calls[-1]
-
-    def _piece(self, kind: Any, pieces: list[str], text: object) -> None:
-        if not isinstance(text, str) or not text:
-            return
-        if self._first_token_ms is None:
-            self._first_token_ms = self._elapsed_ms()
-        pieces.append(text)
-        if self._on_delta is not None:
-            self._on_delta(Delta(self._call_id, kind, text))
-
-    def _count(self, usage: object) -> None:
-        if usage:
-            self.usage = read_usage(usage)
-            self.cost_usd = stated_cost(usage)
-
-
-def _objects(values: object, what: str) -> list[dict[str, Any]]:
-    if not values:
-        return []
-    if not isinstance(values, list) or not all(isinstance(value, dict) for value in values):
-        raise malformed(f"the stream has {what} that are no list of objects: {shown(values)}")
-    return values

@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple, Protocol
 
 from ledgent.schemas.agents import ModelSpec
 from ledgent.schemas.errors import ErrorInfo, LedgentError
-from ledgent.schemas.events import Usage
+from ledgent.schemas.values import Usage
 
 
 class ModelRequest(NamedTuple):

@@ -3,27 +3,56 @@
 import re
 from functools import cache
 from importlib.resources import files
+from typing import NamedTuple
 
 import orjson
 from pydantic import Field
 
-from ledgent.schemas.agents import Frozen
-from ledgent.schemas.events import Usage
+from ledgent.schemas.frozen import Frozen
+from ledgent.schemas.values import Usage
 
 MILLION = 1_000_000
-DATED = re.compile(r"-(\d{4}-\d{2}-\d{2}|\d{8}|\d{4})$")
+DATED = re.compile(r"-(\d{4}-\d{2}-\d{2}|\d{8}|\d{4}|latest)$")
 """How a snapshot of a model is named: gpt-4o-2024-11-20."""
 
 
-class Price(Frozen):
+class Rates(Frozen):
     """USD per million tokens."""
 
     input: float = Field(ge=0)
     output: float = Field(ge=0)
     cached_input: float | None = Field(default=None, ge=0)
     """For input read from the provider's cache; None: as other input."""
+    cache_write: float | None = Field(default=None, ge=0)
+    """For input written into the provider's cache; None: as other input."""
+    cache_write_1h: float | None = Field(default=None, ge=0)
+    """For input written there for an hour, where that costs more; None: as `cache_write`."""
+
+
+class LongPrompt(Rates):
+    """What a whole call costs whose prompt is longer than `tokens`."""
+
+    tokens: int = Field(ge=1)
+
+
+class Price(Rates):
+    """A model's price."""
+
+    long_prompt: LongPrompt | None = None
     as_of: str | None = None
     """When this was the list price, for the table's own entries."""
+
+
+class Bill(NamedTuple):
+    """What a call used, as far as it is told."""
+
+    usage: Usage = Usage()
+    cost_usd: float | None = None
+    """What the provider itself says it cost."""
+    cache_write: int = 0
+    """Of the input, tokens written into the provider's cache to stay a few minutes."""
+    cache_write_1h: int = 0
+    """And those to stay an hour."""
 
 
 def price_of(model: str) -> Price | None:
@@ -33,11 +62,29 @@ def price_of(model: str) -> Price | None:
 
 
 def cost_at(price: Price, usage: Usage) -> float:
+    """What a call cost at this price, USD, that wrote nothing into the provider's cache."""
+    return bill_at(price, Bill(usage))
+
+
+def bill_at(price: Price, bill: Bill) -> float:
     """What a call cost at this price, USD."""
-    cached_price = price.input if price.cached_input is None else price.cached_input
-    sent = (usage.input_tokens - usage.cached_tokens) * price.input + usage.cached_tokens * cached_price
+    usage, long = bill.usage, price.long_prompt
+    rates: Rates = long if long is not None and usage.input_tokens > long.tokens else price
+    write = _or(rates.cache_write, rates.input)
+    plain = max(0, usage.input_tokens - usage.cached_tokens - bill.cache_write - bill.cache_write_1h)
+    total = (
+        plain * rates.input
+        + usage.cached_tokens * _or(rates.cached_input, rates.input)
+        + bill.cache_write * write
+        + bill.cache_write_1h * _or(rates.cache_write_1h, write)
+        + usage.output_tokens * rates.output
+    )
     # Sums of prices in cents have no more digits than this; the rest is how floats are added.
-    return round((sent + usage.output_tokens * price.output) / MILLION, 12)
+    return round(total / MILLION, 12)
+
+
+def _or(price: float | None, otherwise: float) -> float:
+    return otherwise if price is None else price
 
 
 @cache

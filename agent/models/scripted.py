@@ -13,7 +13,7 @@ from ledgent.agent.models.prices import Price, cost_at
 from ledgent.agent.models.retryable import RETRYABLE
 from ledgent.schemas.agents import ModelSpec, RetryPolicy
 from ledgent.schemas.errors import ErrorCode, ErrorInfo, UsageError
-from ledgent.schemas.events import Usage
+from ledgent.schemas.values import Usage
 
 PROVIDER = "scripted"
 

@@ -16,8 +16,9 @@ from typing import Any
 import orjson
 
 from ledgent.schemas.agents import AgentSpec, ToolSpec
-from ledgent.schemas.events import ThoughtRecorded, ToolRequest
+from ledgent.schemas.events import ThoughtRecorded
 from ledgent.schemas.state import Assistant, Message, RunState, ToolResult, User
+from ledgent.schemas.values import ToolRequest
 
 THINK_FIRST = "Before each tool call, say in a sentence or two what you think and why you make it."
 OBSERVATION = "Observation:"

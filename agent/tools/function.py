@@ -1,28 +1,20 @@
 """A Python function as a tool: its schema from hints and docstring, its arguments validated, its result as text."""
 
 import asyncio
-import contextlib
-import contextvars
 import inspect
-import threading
-from collections.abc import Callable
-from typing import Any, NamedTuple, overload
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Self, overload
 
 import docstring_parser
 import pydantic_core
 from pydantic import BaseModel, ConfigDict, Field, PydanticUserError, ValidationError, create_model
 
+from ledgent.agent.tools.context import ToolContext
+from ledgent.agent.tools.places import Places, Turn, resource
+from ledgent.agent.tools.threads import ThreadCall
 from ledgent.schemas.agents import ToolSpec
 from ledgent.schemas.errors import UsageError
-
-
-class ToolContext(NamedTuple):
-    """What a tool may know of the call that it serves; injected into a parameter annotated with this class."""
-
-    run_id: str
-    call_id: str
-    idempotency_key: str
-    """The same for every attempt of this call: hand it to services that take one."""
 
 
 class InvalidArguments(Exception):
@@ -32,43 +24,89 @@ class InvalidArguments(Exception):
 class Tool:
     """A function that a model may call. Made by `@tool`; calling it calls the function."""
 
-    def __init__(self, function: Callable[..., Any], spec: ToolSpec, arguments: type[BaseModel], injected: str | None):
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        spec: ToolSpec,
+        parsed: Callable[[str, str], dict[str, Any]],
+        injected: str | None = None,
+        *,
+        unbound: bool = False,
+    ) -> None:
         self.function = function
         self.spec = spec
-        self._arguments = arguments
+        self.unbound = unbound
+        """Whether it is a method that still needs its object."""
+        self._parsed = parsed
         self._injected = injected
         self._is_async = inspect.iscoroutinefunction(function)
+        self._needs = _needs(spec)
         self.__doc__ = function.__doc__
         self.__name__ = spec.name
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.function(*args, **kwargs)
 
+    def __get__(self, instance: Any, owner: type | None = None) -> "Tool":
+        """A method's tool, bound to its object; the object keeps it, so that all who ask share its places."""
+        if instance is None or not self.unbound:
+            return self
+        kept: dict[Tool, Tool] = vars(instance).setdefault("_bound_tools", {})
+        if self not in kept:
+            kept[self] = Tool(self.function.__get__(instance), self.spec, self._parsed, self._injected)
+        return kept[self]
+
     def __repr__(self) -> str:
         return f"<tool {self.spec.name}>"
 
     def parse(self, arguments: str) -> dict[str, Any]:
         """The function's keyword arguments. Raises InvalidArguments."""
-        try:
-            parsed = self._arguments.model_validate_json(arguments or "{}")
-        except ValidationError as error:
-            raise InvalidArguments(_explained(self.spec.name, error)) from error
-        return {field.alias or name: getattr(parsed, name) for name, field in type(parsed).model_fields.items()}
+        return self._parsed(self.spec.name, arguments)
 
-    async def call(self, arguments: dict[str, Any], context: ToolContext) -> str:
+    def renamed(self, name: str) -> Self:
+        """This tool under another name; the two share their places."""
+        made = type(self)(self.function, self.spec.model_copy(update={"name": name}), self._parsed, self._injected)
+        made._needs = self._needs
+        return made
+
+    def turn(self, threads: Places) -> Turn | None:
+        """What a call must hold while it is at work: last a place of `threads`, if it runs in one; None: nothing."""
+        if self._is_async:
+            return Turn(self._needs) if self._needs else None
+        return Turn((*self._needs, threads))
+
+    async def call(self, arguments: dict[str, Any], context: ToolContext, turn: Turn | None = None) -> str:
         """The result as the model is told it: a `str` verbatim, anything else as JSON. Raises what the function raises.
 
-        A function that is not async runs in a thread of its own; it cannot be stopped, only left behind.
+        Ends the turn. A function that is not async runs in a thread; when given up it is left behind with its turn,
+        which lasts until the function returns.
         """
         if self._injected:
             arguments = {**arguments, self._injected: context}
-        if self._is_async:
-            result = await self.function(**arguments)
-        else:
-            result = await _in_thread(self.function, arguments)
-            if inspect.isawaitable(result):  # an async function behind a plain one
-                result = await result
+        thread: ThreadCall | None = None
+        try:
+            if self._is_async:
+                result = await self.function(**arguments)
+            else:
+                thread = ThreadCall(self.spec.name, self.function, arguments)
+                result = await thread.result()
+                if inspect.isawaitable(result):  # an async function behind a plain one
+                    result = await result
+        except asyncio.CancelledError:
+            context.given_up.set()
+            raise
+        finally:
+            if turn is not None:
+                if thread is not None and thread.leave_behind(turn.end):
+                    turn.outlived()
+                else:
+                    turn.end()
         return result if isinstance(result, str) else pydantic_core.to_json(result, inf_nan_mode="null").decode()
+
+
+def _needs(spec: ToolSpec) -> tuple[Places, ...]:
+    own = (Places(spec.concurrency, f"its place of {spec.concurrency}"),) if spec.concurrency else ()
+    return (*own, *(resource(name) for name in sorted(set(spec.resources))))
 
 
 @overload
@@ -80,14 +118,20 @@ def tool(
     timeout_s: float = 60.0,
     idempotent: bool = False,
     attempts: int = 1,
+    approval: bool = False,
     ends_run: bool = False,
+    concurrency: int | None = None,
+    resources: Sequence[str] = (),
 ) -> Callable[[Callable[..., Any]], Tool]: ...
 def tool(function: Callable[..., Any] | None = None, /, **options: Any) -> Tool | Callable[[Callable[..., Any]], Tool]:
     """Makes a function a tool that a model may call.
 
     Its name, hints and docstring (Google, NumPy or reST style) become the schema that the model sees. `timeout_s`:
-    seconds for one attempt. `idempotent`: calling it again with the same idempotency key has no second effect; only
-    such a tool is retried, up to `attempts` in all. `ends_run`: the run completes once it has returned.
+    seconds for one attempt, from when it has its thread and all else that it needs. `idempotent`: calling it again with
+    the same idempotency key has no second effect; only such a tool is retried, up to `attempts` in all. `ends_run`: the
+    run completes once it has returned. `concurrency`: calls of it at once in this process. `resources`: calls, of
+    whatever tools, that name the same one do not overlap in this process. (A tool that runs an agent whose tools need
+    what it holds itself waits in vain.) A call that could not begin within ten minutes fails without having been made.
     Raises UsageError for a function that cannot be described.
     """
     if function is None:
@@ -117,7 +161,9 @@ def _made(function: Callable[..., Any], name: str | None, options: dict[str, Any
     described = {param.arg_name: " ".join((param.description or "").split()) for param in doc.params}
     fields: dict[str, Any] = {}
     injected: str | None = None
-    for parameter in inspect.signature(function, eval_str=True).parameters.values():
+    parameters = list(inspect.signature(function, eval_str=True).parameters.values())
+    unbound = bool(parameters) and parameters[0].name == "self" and parameters[0].annotation is inspect.Parameter.empty
+    for parameter in parameters[unbound:]:
         if parameter.annotation is ToolContext:
             injected = parameter.name
             continue
@@ -130,7 +176,15 @@ def _made(function: Callable[..., Any], name: str | None, options: dict[str, Any
         parameters=_schema(arguments),
         **options,
     )
-    return Tool(function, spec, arguments, injected)
+    return Tool(function, spec, partial(_parsed, arguments), injected, unbound=unbound)
+
+
+def _parsed(model: type[BaseModel], name: str, arguments: str) -> dict[str, Any]:
+    try:
+        parsed = model.model_validate_json(arguments or "{}")
+    except ValidationError as error:
+        raise InvalidArguments(_explained(name, error)) from error
+    return {field.alias or name: getattr(parsed, name) for name, field in type(parsed).model_fields.items()}
 
 
 def _field(function: Callable[..., Any], parameter: inspect.Parameter, description: str | None) -> Any:
@@ -172,30 +226,3 @@ def _explained(name: str, error: ValidationError) -> str:
         f"{'.'.join(map(str, problem['loc'])) or 'arguments'}: {problem['msg']}" for problem in error.errors()
     )
     return f"The arguments of {name} are not valid: {problems}. Call it again with valid arguments."
-
-
-async def _in_thread(function: Callable[..., Any], arguments: dict[str, Any]) -> Any:
-    """Runs the function in a daemon thread: a hung one holds up neither the run nor the end of the process."""
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[Any] = loop.create_future()
-    context = contextvars.copy_context()
-
-    def settle(setter: Callable[[Any], None], value: Any) -> None:
-        if not future.done():
-            setter(value)
-
-    def run() -> None:
-        outcome: Callable[[Any], None] = future.set_exception
-        value: Any
-        try:
-            value = context.run(function, **arguments)
-            outcome = future.set_result
-        except StopIteration as error:  # which a future refuses to carry
-            value = RuntimeError(f"StopIteration: {error}")
-        except BaseException as error:  # noqa: BLE001  # handed to the caller, whatever it is
-            value = error
-        with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile: nobody waits any more
-            loop.call_soon_threadsafe(settle, outcome, value)
-
-    threading.Thread(target=run, name=f"ledgent-tool-{function.__name__}", daemon=True).start()
-    return await future

@@ -1,4 +1,4 @@
-"""`ledgent run start|send|end|cancel`: what people ask of runs."""
+"""`ledgent run start|send|end|cancel|approve|deny`: what people ask of runs."""
 
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,11 +11,15 @@ if TYPE_CHECKING:
     from ledgent.schemas.ports import Log
 
 Request = Callable[["Log", str], Coroutine[Any, Any, None]]
+Answer = Callable[["Log", str, str], Coroutine[Any, Any, None]]
 
 Steps = Annotated[int | None, typer.Option("--max-steps", min=1, help="Model calls at most.")]
 Tokens = Annotated[int | None, typer.Option("--max-tokens", min=1, help="Tokens at most, in and out.")]
 Cost = Annotated[float | None, typer.Option("--max-cost", min=0.000001, help="US dollars at most.")]
 Seconds = Annotated[float | None, typer.Option("--max-seconds", min=0.001, help="Seconds at most.")]
+
+CallId = Annotated[str | None, typer.Argument(metavar="[CALL]", help="The call's id, as m1.t0.")]
+By = Annotated[str, typer.Option("--by", help="Who you are; it goes into the log.")]
 
 
 def start(
@@ -89,7 +93,59 @@ def cancel(
     _ask(log, run, lambda opened, run_id: cancel_run(opened, run_id, reason), "The run is asked to stop", follow)
 
 
-def _ask(log_url: str | None, run: str, request: Request, done: str, follow: bool) -> None:
+def approve(
+    run: RunId,
+    call: CallId = None,
+    by: By = "",
+    follow: Follow = False,
+    log: LogUrl = None,
+) -> None:
+    """Allow a tool call that waits for it; without CALL, all calls of the run that wait."""
+    from ledgent.producers.submit import approve_call
+
+    _answer_calls(
+        log, run, call, lambda opened, run_id, each: approve_call(opened, run_id, each, by), "allowed", follow
+    )
+
+
+def deny(
+    run: RunId,
+    call: CallId = None,
+    reason: Annotated[str, typer.Option("--reason", help="Why; the model is told.")] = "",
+    by: By = "",
+    follow: Follow = False,
+    log: LogUrl = None,
+) -> None:
+    """Do not allow a tool call that waits, and tell the model so; without CALL, all calls of the run that wait."""
+    from ledgent.producers.submit import deny_call
+
+    _answer_calls(
+        log, run, call, lambda opened, run_id, each: deny_call(opened, run_id, each, reason, by), "denied", follow
+    )
+
+
+def _answer_calls(log_url: str | None, run: str, call: str | None, answer: Answer, done: str, follow: bool) -> None:
+    from ledgent.schemas.errors import RequestRefused
+    from ledgent.schemas.run import replay
+    from ledgent.schemas.state import Phase
+
+    answered: list[str] = []
+
+    async def request(opened: "Log", run_id: str) -> None:
+        state = replay(run_id, opened.records(run_id)).state
+        held = [call_id for call_id, each in state.tool_calls.items() if each.phase is Phase.HELD]
+        if not held or (call is not None and call not in held):
+            waiting = f"{', '.join(held)} do" if held else "none of its calls does"
+            named = f"call {call} does not wait" if call else "no call waits"
+            raise RequestRefused(f"run {run_id}: {named} for approval: {waiting}")
+        answered.extend([call] if call else held)
+        for each in answered:
+            await answer(opened, run_id, each)
+
+    _ask(log_url, run, request, lambda: f"{', '.join(answered)}: {done}", follow)
+
+
+def _ask(log_url: str | None, run: str, request: Request, done: str | Callable[[], str], follow: bool) -> None:
     import asyncio
 
     from ledgent.dashboard.cli.output import note
@@ -104,7 +160,7 @@ def _ask(log_url: str | None, run: str, request: Request, done: str, follow: boo
         run_id = find_run(opened, run)
         head = opened.head(run_id)
         asyncio.run(request(opened, run_id))
-        note(f"{done}: run {run_id}.")
+        note(f"{done if isinstance(done, str) else done()}: run {run_id}.")
         if follow:
             follow_answer(opened, run_id, head.guard.seq if head else 0)
 

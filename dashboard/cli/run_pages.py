@@ -148,9 +148,16 @@ def _write_summary(row: RunRow) -> None:
     say()
 
 
+_SUSPENDED = {
+    "input": "waits for a message",
+    "approval": "waits until its calls are allowed",
+    "handed_over": "handed over: any worker may take it up",
+}
+
+
 def _why(row: RunRow) -> str:
     if row.status == "suspended":
-        return ", waits for a message" if row.suspended == "input" else ", handed over: any worker may take it up"
+        return f", {_SUSPENDED.get(row.suspended, row.suspended)}"
     reasons = [reason for reason in (row.error_code if row.status == "failed" else "", row.error_message) if reason]
     return f": {one_line(': '.join(reasons), 400)}" if reasons else ""
 
@@ -159,8 +166,11 @@ def _write_ending(view: RunView) -> None:
     if view.output:
         _heading("Output")
         say(printable(view.output))
+    run_id = view.row.run_id
     if view.row.status == "suspended" and view.row.suspended == "input":
-        say(f'\nGo on: ledgent run send {view.row.run_id} "..."   or end it: ledgent run end {view.row.run_id}')
+        say(f'\nGo on: ledgent run send {run_id} "..."   or end it: ledgent run end {run_id}')
+    if view.row.status == "suspended" and view.row.suspended == "approval":
+        say(f"\nAllow its calls: ledgent run approve {run_id}   or do not: ledgent run deny {run_id}")
 
 
 def _heading(text: str) -> None:

@@ -120,7 +120,9 @@ def _write_result(result: "RunResult") -> None:
     if not result.ok:
         why = result.error.message if result.error else (f"its limit of {result.limit}" if result.limit else "")
         note(f"\nRun {result.run_id} ended as {result.status}" + (f": {why}" if why else ""))
-    if result.status == "suspended":
+    if result.waits_for == "approval":
+        note(f"\nIts calls wait to be allowed: ledgent run approve {result.run_id}   or not: ledgent run deny ...")
+    elif result.status == "suspended":
         note(f'\nIt waits for the next message: ledgent run send {result.run_id} "..."')
     else:
         note(f"\nLook closer: ledgent run show {result.run_id}")

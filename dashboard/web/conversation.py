@@ -22,8 +22,8 @@ from ledgent.schemas.events import (
     ToolCallRejected,
     ToolCallStarted,
     ToolCallUncertain,
-    ToolRequest,
 )
+from ledgent.schemas.values import ToolRequest
 
 TURNS_PER_PAGE = 100
 

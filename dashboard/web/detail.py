@@ -16,7 +16,6 @@ from ledgent.schemas.codec import Recorded, decode
 from ledgent.schemas.errors import BadRecord
 from ledgent.schemas.events import (
     AnyEvent,
-    Cut,
     ModelCallCompleted,
     ModelCallStarted,
     RetryScheduled,
@@ -24,6 +23,7 @@ from ledgent.schemas.events import (
     ToolCallStarted,
 )
 from ledgent.schemas.state import Assistant, Message, ToolResult, User
+from ledgent.schemas.values import Cut
 
 MESSAGES = 12
 """Of a model call's request: the last ones; the conversation has them all."""

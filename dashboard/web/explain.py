@@ -31,6 +31,8 @@ _NEXT = {
     ErrorCode.CONTENT_FILTERED: "The provider withheld the answer. Look at the messages in the conversation.",
     ErrorCode.MALFORMED_RESPONSE: "The answer could not be read. Start the run again; if it stays, check that "
     "OPENAI_BASE_URL speaks the OpenAI protocol.",
+    ErrorCode.INVALID_OUTPUT: "The model does not keep to the agent's output type. See in the timeline why its answers "
+    "were sent back; simplify the type, or take another model.",
     ErrorCode.TOOL_ERROR: "A tool failed. Its error is in the timeline.",
     ErrorCode.UNKNOWN_AGENT: "No worker knows this agent. Start one that does: `ledgent worker --agents your.module`.",
     ErrorCode.INTERRUPTED: "The process that worked on it went away. Start the run again.",
@@ -43,6 +45,9 @@ _LIMITS = {
     "tokens": ("tokens", "`Limits(tokens=...)` or `--max-tokens`"),
     "cost_usd": ("US dollars", "`Limits(cost_usd=...)` or `--max-cost`"),
     "seconds": ("seconds", "`Limits(seconds=...)` or `--max-seconds`"),
+    "tool_calls": ("tool calls", "`Limits(tool_calls=...)`"),
+    "repeats": ("identical calls in a row", "`Limits(repeats=...)`"),
+    "idle_steps": ("rounds of tools that brought nothing new", "`Limits(idle_steps=...)`"),
 }
 
 
@@ -99,6 +104,13 @@ def _ending(run: RunRow, spans: Sequence[SpanRow]) -> tuple[str, str, str]:
                 "Waits for the next message; nothing is running.",
                 "",
                 f'`ledgent run send {short} "..."` goes on, `ledgent run end {short}` ends the conversation.',
+            )
+        case Status.SUSPENDED if run.suspended == "approval":
+            short = run.run_id[-8:]
+            return (
+                "Waits until somebody allows its calls; nothing is running.",
+                "",
+                f"`ledgent run approve {short}` lets it make them, `ledgent run deny {short}` does not.",
             )
         case Status.SUSPENDED:
             return "Handed over; any worker may take it up.", "", "With none running: `ledgent worker --agents ...`."

@@ -28,10 +28,9 @@ from ledgent.schemas.events import (
     ToolCallRejected,
     ToolCallStarted,
     ToolCallUncertain,
-    ToolRequest,
-    Usage,
 )
 from ledgent.schemas.state import RunState
+from ledgent.schemas.values import ToolRequest, Usage
 from tests.schemas.chain import SPEC, Chain, asked
 
 TALKER = SPEC.model_copy(update={"conversational": True})

@@ -36,11 +36,10 @@ from ledgent.schemas.events import (
     ToolCallFailed,
     ToolCallRejected,
     ToolCallStarted,
-    ToolRequest,
-    Usage,
 )
 from ledgent.schemas.state import Phase, RunState, ToolCall
 from ledgent.schemas.terminators import StopWords, TokenBudget
+from ledgent.schemas.values import ToolRequest, Usage
 from tests.agent import predicates
 from tests.schemas.chain import SPEC
 from tests.simulation.clock import SimulatedClock

@@ -12,8 +12,9 @@ from ledgent.agent.worker import Worker
 from ledgent.producers.memory import MemoryLog
 from ledgent.producers.submit import send_message
 from ledgent.schemas.errors import ErrorCode, UsageError
-from ledgent.schemas.events import ModelCallStarted, RunFailed, RunLimited, ToolCallStarted, Usage
+from ledgent.schemas.events import ModelCallStarted, RunFailed, RunLimited, ToolCallStarted
 from ledgent.schemas.state import Status
+from ledgent.schemas.values import Usage
 from tests.agent.recorded import events_of, go, only, types_of
 from tests.simulation.clock import SimulatedClock
 

@@ -14,8 +14,9 @@ from ledgent.producers.memory import MemoryLog
 from ledgent.schemas.agents import ModelSpec
 from ledgent.schemas.codec import MAX_TEXT_BYTES
 from ledgent.schemas.errors import ErrorCode, ErrorInfo
-from ledgent.schemas.events import ModelCallCompleted, ModelCallFailed, ModelCallStarted, RetryScheduled, Usage
+from ledgent.schemas.events import ModelCallCompleted, ModelCallFailed, ModelCallStarted, RetryScheduled
 from ledgent.schemas.state import Status
+from ledgent.schemas.values import Usage
 from tests.agent.recorded import events_of, go, only, records_of, types_of
 from tests.simulation.clock import SimulatedClock
 

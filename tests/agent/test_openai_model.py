@@ -18,7 +18,7 @@ from ledgent.agent.models.prices import Price, cost_at, price_of
 from ledgent.agent.models.resolve import model_for, model_from
 from ledgent.schemas.agents import ModelSpec, RetryPolicy
 from ledgent.schemas.errors import ErrorCode, UsageError
-from ledgent.schemas.events import Usage
+from ledgent.schemas.values import Usage
 from tests.agent.openai_calls import (
     BODY,
     KEY,
@@ -251,6 +251,7 @@ async def test_tool_calls_keep_the_arguments_as_written() -> None:
         ({"content": "Hi", "reasoning": "Hm"}, "Hi", "Hm"),
         ({"content": "Hi", "reasoning_details": [{"text": "H"}, {"summary": "m"}, {}]}, "Hi", "Hm"),
         ({"content": [{"type": "text", "text": "H"}, "i"]}, "Hi", None),
+        ({"content": {"type": "text", "text": "Hi"}}, "Hi", None),
         ({"content": [{"type": "thinking", "thinking": [{"text": "Hm"}]}, {"text": "Hi"}]}, "Hi", "Hm"),
         ({"content": None, "refusal": "I cannot"}, "I cannot", None),
         ({"content": None, "audio": {"transcript": "Spoken"}}, "Spoken", None),
@@ -300,6 +301,12 @@ async def test_text_and_reasoning_are_found_wherever_providers_put_them(
 async def test_tokens_are_counted_as_each_provider_counts_them(usage: object, counted: Usage) -> None:
     reply = await reply_to(whole(an_answer(usage=usage)))
     assert reply.usage == counted
+
+
+async def test_a_call_in_which_all_is_empty_is_a_placeholder() -> None:
+    nothing = {"id": "", "type": "", "function": {"name": "", "arguments": ""}}
+    reply = await reply_to(whole(an_answer({"content": "Hi", "tool_calls": [nothing]})))
+    assert (reply.text, reply.tool_calls) == ("Hi", ())
 
 
 async def test_the_cost_is_by_own_price_then_as_stated_then_by_the_table() -> None:

@@ -5,10 +5,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ledgent.agent.models.openai_errors import error_of_answer
-from ledgent.agent.models.openai_reply import parse, read_reply
-from ledgent.agent.models.openai_stream import EventData, StreamedReply
+from ledgent.agent.models.openai_errors import ERRORS
+from ledgent.agent.models.openai_reply import read_reply
+from ledgent.agent.models.openai_stream import StreamedReply
 from ledgent.agent.models.port import ModelFailure
+from ledgent.agent.models.reading import parse
+from ledgent.agent.models.streaming import EventData
 from ledgent.schemas.errors import ErrorCode
 
 # fmt: off
@@ -94,14 +96,14 @@ def test_events_are_the_same_however_the_body_is_cut(pieces: list[bytes]) -> Non
     st.dictionaries(st.sampled_from(["retry-after", "retry-after-ms", "date"]), st.text(max_size=30)),
 )
 def test_any_error_has_a_code_and_a_sensible_wait(status: int, body: object, headers: dict[str, str]) -> None:
-    error = error_of_answer(status, body, headers, "host")
+    error = ERRORS.of_answer(status, body, headers, "host")
     assert error.message
     assert error.retry_after_s is None or 0 <= error.retry_after_s < float("inf")
 
 
 @pytest.mark.parametrize("text", ["try again in 1.2.3s", "try again in " + "9" * 999 + "m", "retry in .s"])
 def test_a_wait_that_is_no_time_is_no_wait_but_never_a_crash(text: str) -> None:
-    wait = error_of_answer(429, {"message": text}, {}, "host").retry_after_s
+    wait = ERRORS.of_answer(429, {"message": text}, {}, "host").retry_after_s
     assert wait is None or wait < 10
 
 
@@ -110,7 +112,7 @@ def test_json_nested_too_deep_to_be_shown_is_a_failure_still() -> None:
     for body in (deep, b'{"choices":[' + deep + b"]}", b'{"error":' + deep + b"}"):
         with pytest.raises(ModelFailure):
             read_reply(parse(body))
-        error_of_answer(500, parse(body), {}, "host")
+        ERRORS.of_answer(500, parse(body), {}, "host")
     call = b'{"choices":[{"message":{"tool_calls":[{"function":{"name":"f","arguments":' + deep + b"}}]}}]}"
     with pytest.raises(ModelFailure):
         read_reply(parse(call))

@@ -3,10 +3,10 @@ from typing import Any
 
 import pytest
 
-from ledgent.agent.models.openai_stream import EventData
 from ledgent.agent.models.port import AskedTool, Delta
+from ledgent.agent.models.streaming import EventData
 from ledgent.schemas.errors import ErrorCode
-from ledgent.schemas.events import Usage
+from ledgent.schemas.values import Usage
 from tests.agent.openai_calls import (
     a_call,
     a_chunk,
@@ -59,7 +59,7 @@ def test_a_body_cut_between_any_two_bytes_reads_the_same() -> None:
     for at in range(len(body)):
         reading = EventData()
         read = [*reading.feed(body[:at]), *reading.feed(body[at:]), *reading.end()]
-        assert [data.decode() for data in read] == ["h\u00e9\n\u2603", "\U0001f600", "1", "2"]
+        assert [event.data.decode() for event in read] == ["h\u00e9\n\u2603", "\U0001f600", "1", "2"]
 
 
 async def test_comments_other_fields_empty_events_and_split_data_are_read() -> None:
@@ -166,6 +166,24 @@ async def test_a_chunk_that_is_none_is_a_malformed_response(chunk: str) -> None:
         ([{"index": 0, "id": "a", "name": "get_"}, {"index": 0, "name": "weather"}], [("a", "get_weather", "")]),
         ([{"index": 0, "id": "a", "name": "get"}, {"index": 0, "name": "get"}], [("a", "get", "")]),
         ([{"index": 0, "id": "a", "name": "f", "arguments": {"x": 1}}], [("a", "f", '{"x":1}')]),
+        (
+            [
+                {"index": 0, "id": "", "name": "f", "arguments": '{"x":1}'},
+                {"index": 0, "id": "", "name": "f", "arguments": '{"x":2}'},
+                {"index": 0, "id": "", "name": "g", "arguments": "{}"},
+            ],
+            [("call_0", "f", '{"x":1}'), ("call_1", "f", '{"x":2}'), ("call_2", "g", "{}")],
+        ),
+        (
+            [
+                {"index": 0, "id": "a", "name": "f", "arguments": '{"x":'},
+                {"index": 0, "id": "a", "name": "f", "arguments": "1}"},
+                {"index": 0, "id": "a", "name": "f", "arguments": ""},
+                {"index": 1},
+                {"index": 1, "name": "", "arguments": ""},
+            ],
+            [("a", "f", '{"x":1}')],
+        ),
     ],
 )
 async def test_pieces_of_tool_calls_find_their_call(pieces: list[dict[str, Any]], calls: list[tuple[str, ...]]) -> None:
@@ -193,3 +211,88 @@ async def test_a_server_that_streams_unasked_or_not_when_asked_is_understood() -
     body = events(a_chunk({"content": "Hi"}, "stop"), "[DONE]")
     assert (await reply_to(whole(body, kind="text/event-stream"))).text == "Hi"
     assert (await reply_to(whole(an_answer()), stream=True)).text == "Hello"
+
+
+async def test_a_custom_tool_is_called_with_its_input_as_arguments() -> None:
+    whole_call = {"type": "custom", "id": "c1", "custom": {"name": "shell", "input": "ls -l"}}
+    told = await reply_to(whole(an_answer({"content": None, "tool_calls": [whole_call]})))
+    pieces = [
+        {"index": 0, "id": "c1", "custom": {"name": "shell", "input": ""}},
+        {"index": 0, "custom": {"input": "ls -l"}},
+    ]
+    chunks = [a_chunk({"tool_calls": [piece]}) for piece in pieces]
+    for reply in (told, await streamed_reply(*chunks, a_chunk(finish="tool_calls"))):
+        assert reply.tool_calls == (AskedTool("c1", "shell", "ls -l"),)
+
+
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        {"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 2}},
+        a_chunk(usage={"prompt_tokens": 7, "completion_tokens": 2}),
+        {"choices": [{"index": 0, "delta": {}, "usage": {"prompt_tokens": 7, "completion_tokens": 2}}]},
+        {"choices": [], "x_groq": {"id": "r", "usage": {"prompt_tokens": 7, "completion_tokens": 2}}},
+        {"choices": [], "usage": {"input_tokens": 7, "output_tokens": 2}},
+    ],
+)
+async def test_usage_is_found_wherever_providers_put_it(chunk: dict[str, Any]) -> None:
+    reply = await streamed_reply(a_chunk({"content": "Hi"}, "stop"), chunk)
+    assert reply.usage == Usage(input_tokens=7, output_tokens=2)
+    told = chunk["choices"][0] if chunk["choices"] else {}
+    rest = {name: value for name, value in chunk.items() if name != "choices"}
+    answer = {**an_answer(), **rest}
+    answer["choices"][0].update(told)
+    assert (await reply_to(whole(answer))).usage == reply.usage
+
+
+@pytest.mark.parametrize("reason", ["error", "network_error", "insufficient_system_resource"])
+async def test_an_answer_that_the_server_broke_off_is_a_failure_not_a_short_answer(reason: str) -> None:
+    broken = a_chunk({"content": "Hel"}, reason)
+    for answer in (whole(an_answer({"content": "Hel"}, reason)), streamed(events(broken, "[DONE]"))):
+        error = await error_of(answer, stream=True)
+        assert (error.code, error.retryable) == (ErrorCode.SERVER_ERROR, True)
+
+
+async def test_an_error_inside_a_choice_has_its_own_code() -> None:
+    said = {"code": 429, "message": "Upstream is busy"}
+    in_chunk = {"choices": [{"index": 0, "delta": {"content": ""}, "finish_reason": "error", "error": said}]}
+    in_answer = {"choices": [{"message": {"content": ""}, "finish_reason": "error", "error": said}]}
+    for answer in (whole(in_answer), streamed(events(in_chunk, "[DONE]"))):
+        error = await error_of(answer, stream=True)
+        assert (error.code, error.retryable) == (ErrorCode.RATE_LIMITED, True)
+        assert "Upstream is busy" in error.message
+
+
+async def test_an_error_without_a_wrapper_is_one_in_answers_and_streams() -> None:
+    said = {"message": "Rate limit exceeded", "code": "rate_limited"}
+    named = b"event: error\ndata: " + b'{"reason": "no more", "code": "rate_limited"}' + b"\n\n"
+    begun = events(a_chunk({"content": "Hel"}))
+    for answer in (whole(said), streamed(begun + events(said)), streamed(begun + named), whole(named, 400)):
+        error = await error_of(answer, stream=True)
+        assert error.code is ErrorCode.RATE_LIMITED
+        assert "data:" not in error.message
+
+
+async def test_events_whose_blank_lines_were_forgotten_are_read() -> None:
+    body = events(a_chunk({"content": "H"}), a_chunk({"content": "i"}, "stop"), "[DONE]", end="\n")
+    assert (await reply_to(streamed(body), stream=True)).text == "Hi"
+
+
+async def test_a_body_is_read_as_what_it_is_whatever_its_content_type() -> None:
+    stream = events(a_chunk({"content": "Hi"}, "stop"), "[DONE]")
+    answer = an_answer({"content": "Hi"})
+    for asked in (False, True):
+        for kind in ("application/json", "text/event-stream", "text/plain"):
+            assert (await reply_to(whole(b"\n" + stream.strip() + b"\n\n", kind=kind), stream=asked)).text == "Hi"
+            assert (await reply_to(whole(answer, kind=kind), stream=asked)).text == "Hi"
+    refused = whole({"error": {"message": "No", "code": "insufficient_quota"}}, kind="text/event-stream")
+    assert (await error_of(refused, stream=True)).code is ErrorCode.QUOTA_EXHAUSTED
+    cut = [b"HTTP/1.1 200 OK\r\ncontent-length: 50\r\nconnection: close\r\n\r\n{"]
+    assert (await error_of(cut, stream=True)).code is ErrorCode.CONNECTION
+
+
+async def test_an_answer_in_one_piece_sent_as_a_stream_of_one_event_is_read() -> None:
+    reply = await streamed_reply(an_answer({"content": "Hi", "reasoning": "Hm"}))
+    assert (reply.text, reply.reasoning, reply.finish_reason) == ("Hi", "Hm", "stop")
+    both = {"choices": [{"delta": {"content": "i"}, "message": {"content": "Hi"}, "finish_reason": "stop"}]}
+    assert (await streamed_reply(a_chunk({"content": "H"}), both)).text == "Hi"

@@ -11,7 +11,7 @@ from ledgent.agent.models.prices import Price
 from ledgent.agent.models.scripted import Attempts, Call, Fail, Reply, ScriptedModel, Turn
 from ledgent.schemas.agents import RetryPolicy
 from ledgent.schemas.errors import ErrorCode, UsageError
-from ledgent.schemas.events import Usage
+from ledgent.schemas.values import Usage
 
 BODY = orjson.dumps({"model": "scripted", "messages": [{"role": "user", "content": "Hello"}]})
 

@@ -21,9 +21,10 @@ from ledgent.agent.models.prices import Price
 from ledgent.agent.verify import verify
 from ledgent.producers.memory import MemoryLog
 from ledgent.schemas.errors import ErrorCode, UsageError
-from ledgent.schemas.events import ModelCallStarted, RunCompleted, RunFailed, RunLimited, Usage
+from ledgent.schemas.events import ModelCallStarted, RunCompleted, RunFailed, RunLimited
 from ledgent.schemas.state import Status
 from ledgent.schemas.terminators import Terminator
+from ledgent.schemas.values import Usage
 from tests.agent import predicates
 from tests.agent.recorded import events_of, go, only
 

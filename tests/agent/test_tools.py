@@ -1,6 +1,7 @@
 """A function as a tool: the schema that the model sees, its arguments validated, its result as text."""
 
 import asyncio
+import hashlib
 import json
 import threading
 from dataclasses import dataclass
@@ -13,7 +14,9 @@ from pydantic import BaseModel, Field
 
 from ledgent.agent import ToolContext, ToolError, tool
 from ledgent.agent.tools.function import InvalidArguments, Tool, make_tool
+from ledgent.schemas.codec import MAX_TEXT_BYTES, cut_text
 from ledgent.schemas.errors import UsageError
+from ledgent.schemas.events import Cut
 
 CONTEXT = ToolContext("run-1", "m1.t0", "run-1/m1.t0")
 
@@ -309,6 +312,18 @@ class TestResults:
             return [float("nan"), float("inf"), 1.0]
 
         assert json.loads(await call(answer)) == [None, None, 1.0]
+
+    async def test_a_large_one_of_any_type_is_cut_with_a_note_of_its_size(self) -> None:
+        @tool
+        async def answer() -> list[str]:
+            return ["ü" * 100] * (MAX_TEXT_BYTES // 100)
+
+        told, cut = cut_text(await call(answer))
+        whole = json.dumps(["ü" * 100] * (MAX_TEXT_BYTES // 100), ensure_ascii=False, separators=(",", ":"))
+        kept, _, note = told.rpartition("\n")
+        assert whole.startswith(kept)
+        assert note == f"[cut: {len(kept):,} of {len(whole):,} characters]"
+        assert cut == Cut(size=len(whole.encode()), sha256=hashlib.sha256(whole.encode()).hexdigest())
 
     async def test_a_result_that_cannot_be_told_is_an_error(self) -> None:
         @tool

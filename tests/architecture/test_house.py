@@ -78,7 +78,7 @@ def test_schemas_import_no_library_beyond_those_for_data() -> None:
 
 
 def test_every_package_that_the_rooms_import_is_a_declared_dependency() -> None:
-    declared = {canonicalize_name(Requirement(text).name) for text in project()[""]}
+    declared = {canonicalize_name(Requirement(text).name) for text in (*project()[""], *project()["mcp"])}
     distributions = packages_distributions()
     ours = sys.stdlib_module_names | {"ledgent"}
     imported = set().union(*map(imports_of, files(*ROOMS, suffix=".py"))) - ours

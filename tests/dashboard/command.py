@@ -38,6 +38,17 @@ async def wait(seconds: float) -> str:
     return "waited"
 
 
+@tool(approval=True)
+def pay(usd: int) -> str:
+    """Pays.
+
+    Args:
+        usd: How much.
+    """
+    return f"paid {usd}"
+
+
+payer = Agent("payer", ScriptedModel([[Call("pay", usd=5), Call("pay", usd=6)], "Settled."]), tools=[pay])
 adder = Agent("adder", ScriptedModel([Call("add", a=2, b=3), "It is 5."]), tools=[add])
 patient = Agent("patient", ScriptedModel([Call("wait", seconds=30), "Done."]), tools=[wait])
 talker = Agent("talker", ScriptedModel(["Hello!", "Bye!"]), conversational=True)

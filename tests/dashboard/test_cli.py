@@ -365,6 +365,25 @@ def test_ctrl_c_hands_a_run_over_to_the_next_worker(folder: Path) -> None:
     assert (shown["run"]["status"], shown["run"]["suspended"]) == ("suspended", "handed_over")
 
 
+@pytest.mark.slow
+def test_calls_that_wait_are_allowed_or_not(folder: Path) -> None:
+    begun = ledgent(folder, "run", "start", "payer", "hi", "--agents", "helpers")
+    run_id = begun.err.split("ledgent run approve ")[1].split()[0]
+    shown = ledgent(folder, "run", "show", run_id)
+    assert "may it call pay(usd=5)?" in shown.out
+    assert "waits until its calls are allowed" in shown.out
+    wrong = ledgent(folder, "run", "approve", run_id, "m1.t7")
+    assert (wrong.code, wrong.out) == (2, "")
+    assert "call m1.t7 does not wait for approval: m1.t0, m1.t1 do" in wrong.err
+    assert ledgent(folder, "run", "approve", run_id, "m1.t0", "--by", "Ada").code == 0
+    assert ledgent(folder, "run", "deny", run_id, "m1.t1", "--reason", "too much").code == 0
+    ledgent(folder, "worker", "--agents", "helpers", "--until-idle")
+    shown = ledgent(folder, "run", "show", run_id)
+    for text in ("allowed by Ada", "pay gave paid 5", "This call was not allowed: too much.", "Settled."):
+        assert text in shown.out
+    assert "none of its calls does" in ledgent(folder, "run", "approve", run_id).err
+
+
 # the rest -----------------------------------------------------------------------------------------------------------
 
 

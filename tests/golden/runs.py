@@ -20,8 +20,9 @@ from ledgent.agent.models.scripted import Turn
 from ledgent.agent.worker import Worker
 from ledgent.producers.memory import MemoryLog
 from ledgent.schemas.codec import decode, read_envelope
-from ledgent.schemas.events import RunCompleted, Usage
+from ledgent.schemas.events import RunCompleted
 from ledgent.schemas.requests import AnyRequest, CancelRun, EndConversation, SendMessage, StartRun
+from ledgent.schemas.values import Usage
 from tests.schemas.chain import Chain
 from tests.simulation.clock import SimulatedClock
 

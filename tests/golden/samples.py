@@ -4,7 +4,9 @@ from ledgent.schemas.agents import AgentSpec, Limits, ModelSpec, OutputSpec, Ret
 from ledgent.schemas.errors import ErrorCode, ErrorInfo
 from ledgent.schemas.events import (
     AnyEvent,
-    Cut,
+    ApprovalDenied,
+    ApprovalGranted,
+    ApprovalRequested,
     MessageReceived,
     ModelCallCompleted,
     ModelCallFailed,
@@ -28,8 +30,6 @@ from ledgent.schemas.events import (
     ToolCallRejected,
     ToolCallStarted,
     ToolCallUncertain,
-    ToolRequest,
-    Usage,
 )
 from ledgent.schemas.system_events import AlertRaised, AlertResolved, AnySystemEvent, RecordDeadLettered
 from ledgent.schemas.terminators import (
@@ -41,6 +41,7 @@ from ledgent.schemas.terminators import (
     StopWords,
     TokenBudget,
 )
+from ledgent.schemas.values import Cut, ToolRequest, Usage
 
 _USAGE = Usage(input_tokens=120, output_tokens=45, cached_tokens=100, reasoning_tokens=20)
 _CUT = Cut(size=1_000_000, sha256="9f" * 32)
@@ -69,6 +70,7 @@ _AGENT = AgentSpec(
             timeout_s=5.0,
             idempotent=True,
             attempts=3,
+            approval=True,
             ends_run=True,
             concurrency=2,
             resources=("printer", "till"),
@@ -103,6 +105,9 @@ SAMPLES: tuple[AnyEvent, ...] = (
     RunEndRequested(request_id="0197f0a2-0000-7000-8000-000000000003"),
     RunCancelRequested(request_id="0197f0a2-0000-7000-8000-000000000004", reason="changed my mind"),
     TimerFired(timer_seq=7),
+    ApprovalRequested(call_id="m1.t0", name="pay", arguments='{"usd":5}'),
+    ApprovalGranted(request_id="request-7", call_id="m1.t0", by="Ada"),
+    ApprovalDenied(request_id="request-7", call_id="m1.t0", by="Ada", message="This call was not allowed."),
     ThoughtRecorded(
         call_id="m1",
         thought="I should look.",

@@ -6,17 +6,10 @@ from typing import Any
 from ledgent.schemas.acceptance import Guard, advance
 from ledgent.schemas.agents import AgentSpec, Limits, ModelSpec, ToolSpec
 from ledgent.schemas.codec import Envelope, Stored, encode, read_envelope, span_id_of, trace_id_of
-from ledgent.schemas.events import (
-    AnyEvent,
-    ModelCallStarted,
-    RunClaimed,
-    RunCompleted,
-    RunStarted,
-    RunSuspended,
-    ToolRequest,
-)
+from ledgent.schemas.events import AnyEvent, ModelCallStarted, RunClaimed, RunCompleted, RunStarted, RunSuspended
 from ledgent.schemas.run import replay
 from ledgent.schemas.state import RunState
+from ledgent.schemas.values import ToolRequest
 
 RUN = "0197f0a2-7c1e-7d43-8a90-3f5b6c7d8e9f"
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)

@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from pydantic import ValidationError
 
 from ledgent.schemas import run
-from ledgent.schemas.events import EVENT_CLASSES, TERMINAL_TYPES, AnyEvent, RunLimited, Usage
+from ledgent.schemas.events import EVENT_CLASSES, TERMINAL_TYPES, AnyEvent, RunLimited
 from ledgent.schemas.state import TERMINAL, RunState, Status
+from ledgent.schemas.values import Usage
 from tests.schemas.strategies import events
 
 

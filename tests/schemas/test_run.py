@@ -26,10 +26,10 @@ from ledgent.schemas.events import (
     ToolCallRejected,
     ToolCallStarted,
     ToolCallUncertain,
-    Usage,
 )
 from ledgent.schemas.run import evolve, replay
 from ledgent.schemas.state import Assistant, Phase, RunState, Status, ToolResult, User, as_json
+from ledgent.schemas.values import Usage
 from tests.schemas.chain import SPEC, Chain, asked, begun
 
 PASSING = ErrorInfo(code=ErrorCode.SERVER_ERROR, message="500", retryable=True)

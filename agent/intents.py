@@ -1,0 +1,150 @@
+"""What has been decided, on its way to the log: each command as a record, and the calls that begin once it is durable.
+No decisions, no waiting."""
+
+from collections.abc import Callable
+from functools import partial
+
+from ledgent.agent.carry_out import MAX_MESSAGE_CHARACTERS, Intent, call_model, call_tool
+from ledgent.agent.clock import Clock
+from ledgent.agent.commands import AskApproval, CallModel, CallTool, CheckOutput, Command, Record, ScheduleRetry
+from ledgent.agent.limits import seconds_left
+from ledgent.agent.models.port import Delta
+from ledgent.agent.output import InvalidOutput
+from ledgent.agent.render import Renderer, request_digest
+from ledgent.agent.spec import Definition
+from ledgent.agent.tools.function import InvalidArguments, Tool
+from ledgent.agent.writing import RunWriter
+from ledgent.schemas.events import (
+    AnyEvent,
+    ApprovalRequested,
+    ModelCallStarted,
+    OutputAccepted,
+    OutputRejected,
+    RetryScheduled,
+    ToolCallRejected,
+    ToolCallStarted,
+)
+
+GRACE_S = 0.005
+"""A call that runs into the run's deadline is given this much more, so that its outcome falls after the deadline."""
+
+SetTimer = Callable[[float, int, tuple[str | int, ...]], None]
+"""Has a timer fire after so many seconds, for the record of this seq, in this span."""
+
+
+class Intents:
+    """Of one run."""
+
+    def __init__(
+        self,
+        agent: Definition,
+        writer: RunWriter,
+        clock: Clock,
+        on_delta: Callable[[Delta], None] | None,
+        set_timer: SetTimer,
+    ) -> None:
+        self.starting: list[Intent] = []
+        """Recorded, to begin once that is durable."""
+        self._agent = agent
+        self._writer = writer
+        self._clock = clock
+        self._on_delta = on_delta
+        self._set_timer = set_timer
+        self._renderer: Renderer | None = None
+
+    def record(self, command: Command, cause: int) -> None:
+        match command:
+            case Record(event):
+                self._writer.record(event, cause, *_span_of(event))
+            case CallModel(call_id, attempt):
+                self._intend_model_call(call_id, attempt, cause)
+            case CallTool(call_id, attempt):
+                self._intend_tool_call(call_id, attempt, cause)
+            case CheckOutput(attempt):
+                self._writer.record(self._checked(attempt), cause)
+            case AskApproval(call_id):
+                self._ask_approval(call_id, cause)
+            case ScheduleRetry(call_id, attempt, least_s, most_s, code):
+                delay_s = self._clock.draw(least_s, most_s)
+                event = RetryScheduled(call_id=call_id, attempt=attempt, delay_s=delay_s, code=code)
+                span = (call_id, attempt, "wait")
+                self._set_timer(delay_s, self._writer.record(event, cause, *span).seq, span)
+
+    def _checked(self, attempt: int) -> AnyEvent:
+        expected = self._agent.output_type
+        try:
+            if expected is None:
+                raise InvalidOutput("This agent takes no answer of a type any more.")
+            return OutputAccepted(output=expected.accepted(self._writer.state.output or ""))
+        except InvalidOutput as error:
+            return OutputRejected(attempt=attempt, message=str(error)[:MAX_MESSAGE_CHARACTERS])
+
+    def _intend_model_call(self, call_id: str, attempt: int, cause: int) -> None:
+        spec = self._writer.state.agent or self._agent.spec
+        if self._renderer is None:
+            self._renderer = Renderer(spec)
+        body = self._renderer.request(self._writer.state)
+        event = ModelCallStarted(
+            call_id=call_id,
+            attempt=attempt,
+            provider=spec.model.provider,
+            model=spec.model.name,
+            request_digest=request_digest(body),
+        )
+        span = (call_id, attempt)
+        seq = self._writer.record(event, cause, *span).seq
+        timeout_s = self._within_deadline(spec.model.timeout_s)
+        call = partial(call_model, self._agent.live_model, event, body, timeout_s, self._clock, self._on_delta)
+        self.starting.append(Intent(call, event, seq, span))
+
+    def _ask_approval(self, call_id: str, cause: int) -> None:
+        request = self._writer.state.tool_calls[call_id].request
+        if self._parsed(call_id, (call_id, 1), cause) is not None:
+            event = ApprovalRequested(call_id=call_id, name=request.name, arguments=request.arguments)
+            self._writer.record(event, cause, call_id, 1)
+
+    def _parsed(self, call_id: str, span: tuple[str | int, ...], cause: int) -> tuple[Tool, dict[str, object]] | None:
+        """The tool of a call and its arguments; None where the call is rejected."""
+        request = self._writer.state.tool_calls[call_id].request
+        tool = self._agent.tool(request.name)
+        try:
+            if tool is None:
+                raise InvalidArguments(f"The tool {request.name} is not available at the moment.")
+            return tool, tool.parse(request.arguments)
+        except InvalidArguments as error:
+            rejected = ToolCallRejected(
+                call_id=call_id, name=request.name, reason="invalid_arguments", message=str(error)[:8000]
+            )
+            self._writer.record(rejected, cause, *span)
+            return None
+
+    def _intend_tool_call(self, call_id: str, attempt: int, cause: int) -> None:
+        request = self._writer.state.tool_calls[call_id].request
+        span = (call_id, attempt)
+        parsed = self._parsed(call_id, span, cause)
+        if parsed is None:
+            return
+        tool, arguments = parsed
+        event = ToolCallStarted(
+            call_id=call_id,
+            attempt=attempt,
+            name=request.name,
+            arguments=request.arguments,
+            idempotency_key=f"{self._writer.state.run_id}/{call_id}",
+        )
+        seq = self._writer.record(event, cause, *span).seq
+        run_id, left_s = self._writer.state.run_id, self._within_deadline(float("inf"))
+        call = partial(
+            call_tool, tool, event, arguments, run_id, left_s, self._clock, self._agent.threads, self._on_delta
+        )
+        self.starting.append(Intent(call, event, seq, span))
+
+    def _within_deadline(self, timeout_s: float) -> float:
+        left = seconds_left(self._writer.state)
+        return timeout_s if left is None else max(0.0, min(timeout_s, left + GRACE_S))
+
+
+def _span_of(event: AnyEvent) -> tuple[str | int, ...]:
+    """The span of an event that was decided: its call's attempt, or the run's own."""
+    call_id = getattr(event, "call_id", None)
+    return (call_id, getattr(event, "attempt", 1)) if call_id else ()
