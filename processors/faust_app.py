@@ -13,7 +13,7 @@ import ssl
 import threading
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from datetime import UTC, datetime
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, NoReturn
 
 import faust
@@ -23,7 +23,7 @@ from faust.contrib.asgi import faust_app_running
 from faust.exceptions import FaustError
 from faust.types import TP
 
-from ledgent.processors.keeping import Keeper, Message
+from ledgent.processors.keeping import Keeper, Message, PassedOver
 from ledgent.producers.identity import new_writer
 from ledgent.producers.kafka import topics as kafka_topics
 from ledgent.producers.kafka.system import SystemWriter
@@ -66,6 +66,18 @@ class _Table(faust.Table[bytes, bytes]):
 class _App(faust.App):
     stop_s: float
     _limit: threading.Timer | None = None
+
+    @cached_property
+    def flow_control(self) -> Any:
+        """Lets go of what waits for the agent only where the flow had stopped.
+
+        At the end of a recovery Faust resumes a flow that is under way already, and that would clear the queue of
+        records that come only once (https://github.com/faust-streaming/faust/issues/596).
+        """
+        flow: Any = super().flow_control
+        resume = flow.resume
+        flow.resume = lambda: None if flow.is_active() else resume()
+        return flow
 
     async def on_stop(self) -> None:
         """Waits for the batch under way, as it should; but with a broker that is away that would be for ever."""
@@ -144,7 +156,7 @@ def _declare(app: _App, topic: str, keeper: Keeper, runs: Any) -> None:
         async for events in stream.take_events(BATCH_RECORDS, within=GATHER_S):
             try:
                 await keeper.fold([_message(event.message) for event in events])
-            except UnknownEventType as error:
+            except (UnknownEventType, PassedOver) as error:
                 _end(str(error))
             except Exception as error:  # noqa: BLE001  # see above: it must not leave the loop
                 _log.exception("a batch could not be folded")

@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
 from datetime import datetime
 from functools import partial
+from operator import attrgetter
 from typing import Any, NamedTuple, Protocol
 
 from msgspec.structs import replace
@@ -33,6 +34,10 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 5.0
 """Between attempts to write to a broker that is away; doubled each time."""
 
 _log = logging.getLogger(__name__)
+
+
+class PassedOver(Exception):
+    """Records were not handed out, and later ones were: what is not folded yet has to be read again."""
 
 
 class Message(NamedTuple):
@@ -76,6 +81,8 @@ class Keeper:
         self._stalled = Stalled(settings.stalled_s)
         self._progress = Progress(time.monotonic(), settings.stuck_s)
         self.partitions: frozenset[int] = frozenset()
+        self._begun: set[int] = set()
+        """Those of them that have been folded since they were taken over."""
         self._one_by_one = asyncio.Lock()
         """Batches and the look at stalled runs change the same entries."""
 
@@ -83,6 +90,7 @@ class Keeper:
         """These partitions are this process's from now on, and their tables have been read back."""
         now = time.monotonic()
         self.partitions = partitions
+        self._begun.clear()
         self._progress.assigned({number: marker_in(self._runs.entries, number) for number in partitions}, now)
         self._stalled = Stalled(self._settings.stalled_s)
         for entry in self._runs_there():
@@ -95,7 +103,10 @@ class Keeper:
                 yield decode_entry(value)
 
     async def fold(self, messages: Iterable[Message]) -> None:
-        """Takes in a batch; all of it is durable when it returns. Raises UnknownEventType, once what is before is."""
+        """Takes in a batch, in any order and with repetitions; all of it is durable when it returns.
+
+        Raises UnknownEventType or PassedOver, once what is before is durable.
+        """
         by_partition: defaultdict[int, list[Message]] = defaultdict(list)
         for message in messages:
             by_partition[message.partition].append(message)
@@ -105,13 +116,15 @@ class Keeper:
 
     async def _fold_partition(self, number: int, messages: list[Message]) -> None:
         batch = Batch(number, self._runs.entries, self._windows.entries)
-        fresh = {message.offset: message for message in messages if message.offset > batch.marker}
+        fresh = {each.offset: each for each in sorted(messages, key=_offset) if each.offset > batch.marker}
         if not fresh:
             return
-        if -1 < batch.marker < min(fresh) - 1:
-            self._progress.lost(number, batch.marker + 1, min(fresh) - 1)
+        begin = batch.marker + 1 if number in self._begun else min(fresh)
+        if -1 < batch.marker < begin - 1:
+            self._progress.lost(number, batch.marker + 1, begin - 1)
             _log.error("%s", self._progress.trouble(time.monotonic()))
-        unknown = _add_all(batch, fresh.values())
+        unbroken = [message for offset, message in enumerate(fresh.values(), begin) if message.offset == offset]
+        unknown = _add_all(batch, unbroken)
         for alert in batch.alerts:
             await self._tell(alert)
         for letter in batch.unreadable:
@@ -122,11 +135,17 @@ class Keeper:
         await _until_done(partial(self._windows.write, number, batch.window_records()))
         await _until_done(partial(self._runs.write, number, batch.marker_record()))
         now = time.monotonic()
+        self._begun.add(number)
         self._progress.folded(number, batch.folded_to, now)
         for entry in batch.entries.values():
             self._stalled.saw(entry, now)
         if unknown is not None:
             raise unknown
+        if len(unbroken) < len(fresh):
+            raise PassedOver(
+                f"what follows offset {batch.folded_to} of partition {number} was passed over: start the processors "
+                "again, and they read on from there"
+            )
 
     def seen(self, ends: dict[int, int]) -> None:
         """The broker has said which is the last offset of each partition."""
@@ -148,7 +167,7 @@ class Keeper:
     async def tidy(self) -> None:
         """Keeps in memory what may still change; the topic has the rest for as long as it keeps it."""
         async with self._one_by_one:
-            for key in outlived(list(self._windows.entries)):
+            for key in outlived(self._windows.entries):
                 del self._windows.entries[key]
 
     def health(self) -> dict[str, Any]:
@@ -170,6 +189,9 @@ class Keeper:
         if self._opened is None:
             self._opened = self._open_system()
         return self._opened
+
+
+_offset = attrgetter("offset")
 
 
 def _add_all(batch: Batch, messages: Iterable[Message]) -> UnknownEventType | None:

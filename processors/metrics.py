@@ -4,7 +4,7 @@ Each partition of the log has windows of its own, folded in its order; those of 
 the last offset that it has taken in and skips what is at or below it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -25,13 +25,18 @@ from ledgent.schemas.events import (
     ToolCallRejected,
     ToolCallStarted,
     ToolCallUncertain,
-    Usage,
 )
+from ledgent.schemas.values import Usage
 
 UNREADABLE = "unreadable"
 """Stands in `errors` for bytes that are no record."""
-OPEN_FOR = timedelta(hours=2)
-"""How far a record's own time may be behind the newest of its partition; workers append as they go, so by seconds."""
+OPEN_FOR, OPEN_OFFSETS = timedelta(hours=2), 100_000
+"""How far a partition is past a window that no further record will belong to: by both, time and records.
+
+Time alone does not tell. A window begins by a worker's clock or by the broker's, a clock may be wrong, and an old log
+may be copied to a new place. And so many records are far more than a batch: a window that is ahead of its partition's
+marker is never past.
+"""
 
 
 class WindowKey(NamedTuple):
@@ -160,15 +165,29 @@ def decode_window(value: bytes) -> Window:
     return _decode(value)
 
 
-def outlived(windows: Iterable[bytes]) -> list[bytes]:
-    """The keys of windows that no further record will belong to: others of their partition are much younger."""
-    keys = [(name, _decode_key(name)) for name in windows]
+class _Reach(msgspec.Struct, frozen=True):
+    """What of a window tells whether it is past."""
+
+    partition: int
+    start: datetime
+    folded_to: int
+
+
+def outlived(windows: Mapping[bytes, bytes]) -> list[bytes]:
+    """The keys of windows that no further record will belong to: their partition is long past them."""
+    reaches = {key: _reach(value) for key, value in windows.items()}
     newest: dict[int, datetime] = {}
-    for _, key in keys:
-        newest[key.partition] = max(key.start, newest.get(key.partition, key.start))
-    return [name for name, key in keys if newest[key.partition] - key.start > OPEN_FOR]
+    furthest: dict[int, int] = {}
+    for each in reaches.values():
+        newest[each.partition] = max(each.start, newest.get(each.partition, each.start))
+        furthest[each.partition] = max(each.folded_to, furthest.get(each.partition, each.folded_to))
+    return [
+        key
+        for key, each in reaches.items()
+        if newest[each.partition] - each.start > OPEN_FOR and furthest[each.partition] - each.folded_to > OPEN_OFFSETS
+    ]
 
 
 _write = msgspec.json.Encoder().encode
-_decode_key = msgspec.json.Decoder(WindowKey).decode
 _decode = msgspec.json.Decoder(Window).decode
+_reach = msgspec.json.Decoder(_Reach).decode

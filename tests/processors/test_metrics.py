@@ -2,9 +2,10 @@ from datetime import timedelta
 
 import pytest
 
-from ledgent.processors.metrics import OPEN_FOR, Window, WindowKey, encode_key, outlived
+from ledgent.processors.metrics import OPEN_FOR, OPEN_OFFSETS, Window, WindowKey, encode_key, encode_window, outlived
 from ledgent.schemas.errors import ErrorCode
-from ledgent.schemas.events import ModelCallFailed, Usage
+from ledgent.schemas.events import ModelCallFailed
+from ledgent.schemas.values import Usage
 from tests.processors.chain import START, Chain, error, taken_over, with_retries, with_tools
 from tests.processors.tables import Rows, folded, places, windows_of
 
@@ -88,9 +89,14 @@ def test_each_partition_has_windows_of_its_own() -> None:
     assert sorted((window.partition, window.calls) for window in windows_of(windows).values()) == [(0, 1), (1, 1)]
 
 
-def test_a_window_leaves_memory_when_its_partition_is_long_past_it() -> None:
-    def key(partition: int, minutes: int) -> bytes:
-        return encode_key(WindowKey(partition, START + minutes * MINUTE, "model", "shop", "small"))
+def test_a_window_leaves_memory_when_its_partition_is_long_past_it_in_time_and_in_records() -> None:
+    def window(partition: int, minutes: int, offset: int) -> dict[bytes, bytes]:
+        key = WindowKey(partition, START + minutes * MINUTE, "model", "shop", "small")
+        return {encode_key(key): encode_window(Window(*key, folded_to=offset))}
 
     hours = OPEN_FOR // MINUTE
-    assert outlived([key(0, 0), key(0, 1), key(0, hours + 1), key(1, 0)]) == [key(0, 0)]
+    past, young, recent, other = window(0, 0, 4), window(0, 1, 4), window(0, -9, 5), window(1, 0, 0)
+    newest = window(0, hours + 1, 5 + OPEN_OFFSETS)
+    assert outlived(past | young | recent | other | newest) == list(past)
+    assert outlived(past | window(0, hours + 1, 4 + OPEN_OFFSETS)) == []
+    assert outlived(past | window(0, hours, 5 + OPEN_OFFSETS)) == []
