@@ -4,8 +4,9 @@ A row holds no payload, only previews of one, so that a list of runs reads littl
 """
 
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from ledgent.processors.rows import Changes, changer
 from ledgent.schemas.codec import Envelope, Recorded
 from ledgent.schemas.errors import ErrorCode
 from ledgent.schemas.events import (
@@ -28,16 +29,14 @@ from ledgent.schemas.events import (
     ToolCallRejected,
     ToolCallStarted,
     ToolCallUncertain,
-    Usage,
 )
 from ledgent.schemas.state import Status
+from ledgent.schemas.values import Usage
 
 PREVIEW_CHARACTERS = 240
 """Of a run's input and output in its row."""
 MESSAGE_CHARACTERS = 2_000
 """Of an error's message in a row."""
-
-Changes = dict[str, Any]
 
 
 class RunRow(NamedTuple):
@@ -95,24 +94,27 @@ class RunRow(NamedTuple):
     """The place of the last record that this row has taken in."""
 
 
+changed = changer(RunRow)
+
+
 def project(row: RunRow, record: Recorded) -> RunRow:
     """The row after an accepted record."""
-    return row._replace(**{**_progress(row, record.envelope), **_changes(row, record)})
+    return changed(row, _progress(row, record.envelope) | _changes(row, record))
 
 
 def project_unread(row: RunRow, envelope: Envelope) -> RunRow:
     """The row after an accepted record whose payload cannot be read."""
-    return row._replace(**_progress(row, envelope))
+    return changed(row, _progress(row, envelope))
 
 
 def project_fenced(row: RunRow) -> RunRow:
     """The row after a record by a writer that does not hold the run."""
-    return row._replace(fenced=row.fenced + 1)
+    return changed(row, {"fenced": row.fenced + 1})
 
 
 def project_broken(row: RunRow) -> RunRow:
     """The row after a record of the holder with a wrong digest."""
-    return row._replace(broken=row.broken + 1)
+    return changed(row, {"broken": row.broken + 1})
 
 
 def preview(text: str, size: int = PREVIEW_CHARACTERS) -> str:

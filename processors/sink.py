@@ -7,7 +7,7 @@ again, and each row skips those that it has taken in.
 
 import logging
 import threading
-from collections import OrderedDict, defaultdict
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -181,18 +181,18 @@ class Sink:
     ) -> dict[str, Known]:
         """What is known of each run in the block, read back where it is not in memory."""
         known: dict[str, Known] = {}
-        missing: defaultdict[int, dict[str, None]] = defaultdict(dict)
+        missing: dict[str, int] = {}
+        """The partition of each run."""
         for place, envelope in zip(block, envelopes, strict=True):
             if isinstance(envelope, UnreadableRecord) or envelope.run_id in known:
                 continue
             run = self._known.get(envelope.run_id)
             if run is None:
                 run = Known(envelope.run_id)
-                missing[place.partition][envelope.run_id] = None
+                missing[envelope.run_id] = place.partition
             known[envelope.run_id] = run
         if not self._knows_all:
-            for partition, run_ids in missing.items():
-                known |= self._readback.runs(list(run_ids), partition, self._position().get(partition, -1))
+            known |= self._readback.runs(missing, self._position())
         return known
 
     def _digests(

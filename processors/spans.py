@@ -7,9 +7,11 @@ beside the attempts that it lies between. Spans are computed here only; pages la
 from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
+from functools import lru_cache
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from ledgent.processors.rows import Changes, changer
 from ledgent.processors.runs import MESSAGE_CHARACTERS
 from ledgent.schemas.codec import Envelope, Recorded, span_id_of
 from ledgent.schemas.errors import ErrorCode, ErrorInfo
@@ -34,8 +36,11 @@ from ledgent.schemas.events import (
     ToolCallRejected,
     ToolCallStarted,
     ToolCallUncertain,
-    Usage,
 )
+from ledgent.schemas.values import Usage
+
+ROOTS_KEPT = 10_000
+"""Runs whose root's id is kept: hashing it for each record would cost as much as the rest of a span."""
 
 
 class Kind(StrEnum):
@@ -106,6 +111,9 @@ class SpanRow(NamedTuple):
         return self.ended_seq == 0
 
 
+changed = changer(SpanRow)
+
+
 class RunSpans(NamedTuple):
     """What must be known of a run's spans to take in its next record."""
 
@@ -125,12 +133,14 @@ def project(spans: RunSpans, record: Recorded) -> tuple[SpanRow, ...]:
         case ToolCallStarted():
             return (_opened(spans, envelope, Kind.TOOL_CALL, event.call_id, event.attempt, event.name),)
         case ModelCallCompleted():
-            row = _with_usage(_span(spans, envelope, Kind.MODEL_CALL, event), event.usage, event.cost_usd)
-            row = row._replace(name=row.name or event.model or "", first_token_ms=event.first_token_ms)
-            return (_closed(row, envelope, SpanStatus.OK, event.duration_ms),)
+            row = _span(spans, envelope, Kind.MODEL_CALL, event)
+            answer = {"name": row.name or event.model or "", "first_token_ms": event.first_token_ms}
+            spent = _spent(event.usage, event.cost_usd)
+            return (_closed(row, envelope, SpanStatus.OK, event.duration_ms, **answer, **spent),)
         case ModelCallFailed():
-            row = _with_usage(_span(spans, envelope, Kind.MODEL_CALL, event), event.usage, event.cost_usd)
-            return (_failed(row, envelope, event.error, event.duration_ms),)
+            row = _span(spans, envelope, Kind.MODEL_CALL, event)
+            spent = _spent(event.usage, event.cost_usd)
+            return (_failed(row, envelope, event.error, event.duration_ms, **spent),)
         case ToolCallCompleted():
             row = _span(spans, envelope, Kind.TOOL_CALL, event)
             return (_closed(row, envelope, SpanStatus.OK, event.duration_ms),)
@@ -138,14 +148,16 @@ def project(spans: RunSpans, record: Recorded) -> tuple[SpanRow, ...]:
             row = _span(spans, envelope, Kind.TOOL_CALL, event)
             return (_failed(row, envelope, event.error, event.duration_ms),)
         case ToolCallUncertain():
-            row = _with_error(_span(spans, envelope, Kind.TOOL_CALL, event), ErrorCode.INTERRUPTED, event.message)
-            return (_closed(row, envelope, SpanStatus.UNCERTAIN),)
+            row = _span(spans, envelope, Kind.TOOL_CALL, event)
+            why = _error(ErrorCode.INTERRUPTED, event.message)
+            return (_closed(row, envelope, SpanStatus.UNCERTAIN, **why),)
         case ToolCallRejected():
             row = _opened(spans, envelope, Kind.TOOL_CALL, event.call_id, 0, event.name)
-            return (_closed(_with_error(row, event.reason, event.message), envelope, SpanStatus.REJECTED, 0.0),)
+            why = _error(event.reason, event.message)
+            return (_closed(row, envelope, SpanStatus.REJECTED, 0.0, **why),)
         case RetryScheduled():
             wait = _opened(spans, envelope, Kind.RETRY_WAIT, event.call_id, event.attempt, event.code)
-            return (wait._replace(status=str(SpanStatus.WAITING), error_code=str(event.code)),)
+            return (changed(wait, {"status": str(SpanStatus.WAITING), "error_code": str(event.code)}),)
         case TimerFired():
             waited = spans.open.get(envelope.span_id)
             return (_closed(waited, envelope, SpanStatus.OK),) if waited else ()
@@ -162,24 +174,24 @@ def _project_run(spans: RunSpans, record: Recorded) -> tuple[SpanRow, ...]:
                 return (root,)
             return _awake(spans, root, envelope, Kind.HANDOVER_WAIT)
         case RunStarted():
-            return (root._replace(name=event.agent.name),)
+            return (changed(root, {"name": event.agent.name}),)
         case RunSuspended():
             kind = Kind.INPUT_WAIT if event.reason == "input" else Kind.HANDOVER_WAIT
             wait = _opened(spans, envelope, kind, "", 0, event.reason)
+            waiting = {"status": str(SpanStatus.WAITING)}
             # Of its own: the record's span is the run's.
-            wait = wait._replace(span_id=span_id_of(spans.run_id, "suspended", envelope.seq))
-            waiting = str(SpanStatus.WAITING)
-            return root._replace(status=waiting), wait._replace(status=waiting)
+            own = {"span_id": span_id_of(spans.run_id, "suspended", envelope.seq)}
+            return changed(root, waiting), changed(wait, own | waiting)
         case MessageReceived() | RunEndRequested() | RunCancelRequested():
             return _awake(spans, root, envelope, Kind.INPUT_WAIT, Kind.HANDOVER_WAIT)
         case RunCompleted():
             return _ended(spans, root, envelope, SpanStatus.OK)
         case RunFailed():
-            root = _with_error(root, event.error.code, event.error.message)
-            return _ended(spans, root, envelope, SpanStatus.ERROR)
+            why = _error(event.error.code, event.error.message)
+            return _ended(spans, root, envelope, SpanStatus.ERROR, **why)
         case RunCancelled():
-            root = _with_error(root, ErrorCode.CANCELLED, event.reason)
-            return _ended(spans, root, envelope, SpanStatus.CANCELLED)
+            why = _error(ErrorCode.CANCELLED, event.reason)
+            return _ended(spans, root, envelope, SpanStatus.CANCELLED, **why)
         case RunLimited():
             return _ended(spans, root, envelope, SpanStatus.LIMITED)
         case _:
@@ -187,7 +199,7 @@ def _project_run(spans: RunSpans, record: Recorded) -> tuple[SpanRow, ...]:
 
 
 def _root(spans: RunSpans, envelope: Envelope) -> SpanRow:
-    span_id = span_id_of(spans.run_id)
+    span_id = _root_id(spans.run_id)
     root = spans.open.get(span_id)
     return root or SpanRow(spans.run_id, span_id, kind=str(Kind.RUN), started_at=envelope.at, started_seq=envelope.seq)
 
@@ -198,7 +210,7 @@ def _opened(spans: RunSpans, envelope: Envelope, kind: Kind, call_id: str, attem
     return SpanRow(
         run_id=spans.run_id,
         span_id=envelope.span_id,
-        parent_span_id=spans.answered if within_step else span_id_of(spans.run_id),
+        parent_span_id=spans.answered if within_step else _root_id(spans.run_id),
         kind=str(kind),
         name=str(name),
         call_id=call_id,
@@ -221,36 +233,48 @@ def _awake(spans: RunSpans, root: SpanRow, envelope: Envelope, *kinds: Kind) -> 
     waits = [row for row in spans.open.values() if row.kind in kinds]
     if not waits:
         return ()
-    running = root._replace(status=str(SpanStatus.RUNNING))
+    running = changed(root, {"status": str(SpanStatus.RUNNING)})
     return running, *(_closed(wait, envelope, SpanStatus.OK) for wait in waits)
 
 
-def _ended(spans: RunSpans, root: SpanRow, envelope: Envelope, status: SpanStatus) -> tuple[SpanRow, ...]:
+def _ended(
+    spans: RunSpans, root: SpanRow, envelope: Envelope, status: SpanStatus, **changes: Any
+) -> tuple[SpanRow, ...]:
     """The run is over, and so is whatever was still open: nothing will close it later."""
     rest = [row for span_id, row in spans.open.items() if span_id != root.span_id]
-    return _closed(root, envelope, status), *(_closed(row, envelope, SpanStatus.CANCELLED) for row in rest)
+    closed = _closed(root, envelope, status, **changes)
+    return closed, *(_closed(row, envelope, SpanStatus.CANCELLED) for row in rest)
 
 
-def _closed(row: SpanRow, envelope: Envelope, status: SpanStatus, duration_ms: float | None = None) -> SpanRow:
+def _closed(
+    row: SpanRow, envelope: Envelope, status: SpanStatus, duration_ms: float | None = None, **changes: Any
+) -> SpanRow:
+    """The span as it ended; with all other changes in the same step, since each step copies the row."""
     if duration_ms is None and row.started_at is not None:
         duration_ms = max((envelope.at - row.started_at).total_seconds() * 1000, 0.0)
-    return row._replace(status=str(status), ended_at=envelope.at, duration_ms=duration_ms, ended_seq=envelope.seq)
+    changes.update(status=str(status), ended_at=envelope.at, duration_ms=duration_ms, ended_seq=envelope.seq)
+    return changed(row, changes)
 
 
-def _failed(row: SpanRow, envelope: Envelope, error: ErrorInfo, duration_ms: float | None) -> SpanRow:
+def _failed(row: SpanRow, envelope: Envelope, error: ErrorInfo, duration_ms: float | None, **changes: Any) -> SpanRow:
     status = SpanStatus.CANCELLED if error.code is ErrorCode.CANCELLED else SpanStatus.ERROR
-    return _closed(_with_error(row, error.code, error.message), envelope, status, duration_ms)
+    return _closed(row, envelope, status, duration_ms, **_error(error.code, error.message), **changes)
 
 
-def _with_error(row: SpanRow, code: str, message: str) -> SpanRow:
-    return row._replace(error_code=str(code), error_message=message[:MESSAGE_CHARACTERS])
+def _error(code: str, message: str) -> Changes:
+    return {"error_code": str(code), "error_message": message[:MESSAGE_CHARACTERS]}
 
 
-def _with_usage(row: SpanRow, usage: Usage, cost_usd: float | None) -> SpanRow:
-    return row._replace(
-        input_tokens=usage.input_tokens,
-        output_tokens=usage.output_tokens,
-        cached_tokens=usage.cached_tokens,
-        reasoning_tokens=usage.reasoning_tokens,
-        cost_usd=cost_usd,
-    )
+def _spent(usage: Usage, cost_usd: float | None) -> Changes:
+    return {
+        "input_tokens": usage.input_tokens,
+        "output_tokens": usage.output_tokens,
+        "cached_tokens": usage.cached_tokens,
+        "reasoning_tokens": usage.reasoning_tokens,
+        "cost_usd": cost_usd,
+    }
+
+
+@lru_cache(maxsize=ROOTS_KEPT)
+def _root_id(run_id: str) -> str:
+    return span_id_of(run_id)

@@ -46,7 +46,7 @@ class Crowd:
 def sync_tool(crowd: Crowd, name: str = "look", **options: Any) -> Tool:
     def look() -> str:
         with crowd:
-            time.sleep(0.02)
+            time.sleep(0.05)
         return "seen"
 
     return tool(name=name, **options)(look)
@@ -55,7 +55,7 @@ def sync_tool(crowd: Crowd, name: str = "look", **options: Any) -> Tool:
 def async_tool(crowd: Crowd, name: str = "look", **options: Any) -> Tool:
     async def look() -> str:
         with crowd:
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.05)
         return "seen"
 
     return tool(name=name, **options)(look)
@@ -98,9 +98,9 @@ class TestThreads:
             asking(["look"], tool_threads=0)
 
     async def test_the_time_out_counts_from_when_the_call_begins(self, log: MemoryLog) -> None:
-        @tool(timeout_s=0.3)
+        @tool(timeout_s=0.9)
         def look() -> str:
-            time.sleep(0.2)
+            time.sleep(0.35)
             return "seen"
 
         result = await go(asking(["look"] * 3, look, tool_threads=1), log)
@@ -261,11 +261,11 @@ class TestResources:
         def using(name: str, *resources: str) -> Tool:
             async def use() -> None:
                 with all_, till:
-                    await asyncio.sleep(0.01)
+                    await asyncio.sleep(0.04)
 
             def use_now() -> None:
                 with all_, till:
-                    time.sleep(0.01)
+                    time.sleep(0.04)
 
             return tool(name=name, resources=resources)(use if make is async_tool else use_now)
 

@@ -32,10 +32,9 @@ from ledgent.schemas.events import (
     ToolCallRejected,
     ToolCallStarted,
     ToolCallUncertain,
-    ToolRequest,
-    Usage,
 )
 from ledgent.schemas.ports import Positioned
+from ledgent.schemas.values import ToolRequest, Usage
 
 START = datetime(2026, 11, 20, 12, tzinfo=UTC)
 STEP = timedelta(milliseconds=10)

@@ -12,15 +12,9 @@ from ledgent.processors.runs import RunRow, preview
 from ledgent.processors.spans import Kind, RunSpans, SpanRow, SpanStatus
 from ledgent.schemas.codec import Recorded, span_id_of
 from ledgent.schemas.errors import ErrorCode
-from ledgent.schemas.events import (
-    ModelCallCompleted,
-    ModelCallFailed,
-    RunCancelled,
-    RunCompleted,
-    RunSuspended,
-    Usage,
-)
+from ledgent.schemas.events import ModelCallCompleted, ModelCallFailed, RunCancelled, RunCompleted, RunSuspended
 from ledgent.schemas.run import replay
+from ledgent.schemas.values import Usage
 from tests.processors.chain import (
     SCENARIOS,
     START,
@@ -266,6 +260,16 @@ def test_a_clock_that_was_set_back_makes_no_negative_duration() -> None:
     chain.put(RunCompleted())
     assert row_of(chain.recorded()).duration_ms == 0.0
     assert [row.duration_ms for row in spans_of(chain.recorded())] == [0.0, 0.0]
+
+
+def test_a_failed_call_shows_in_its_span_what_it_used() -> None:
+    chain = chain_of().start()
+    chain.asks("m1")
+    used = Usage(input_tokens=7, output_tokens=3, cached_tokens=2, reasoning_tokens=1)
+    chain.put(ModelCallFailed(call_id="m1", error=error(ErrorCode.TIMEOUT), usage=used, cost_usd=0.5), "m1", 1)
+    span = spans_of(chain.recorded())[-1]
+    assert (span.input_tokens, span.output_tokens, span.cached_tokens, span.reasoning_tokens) == (7, 3, 2, 1)
+    assert (span.cost_usd, span.status, span.error_code, span.error_message) == (0.5, "error", "timeout", "no luck")
 
 
 def test_an_outcome_whose_start_could_not_be_read_still_has_a_span() -> None:

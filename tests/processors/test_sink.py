@@ -2,25 +2,22 @@
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from typing import Any, cast
+from collections.abc import Iterator
 
 import pytest
 
 from ledgent.processors import reads
 from ledgent.processors.clickhouse import schema
-from ledgent.processors.clickhouse.schema import TABLES
 from ledgent.processors.rebuild import check, rebuild
 from ledgent.processors.sink import Sink
 from ledgent.processors.store import Store, open_store
-from ledgent.schemas.codec import Stored, digest_of
+from ledgent.schemas.codec import Stored, decode, digest_of
 from ledgent.schemas.errors import StoreError, StoreUnavailable, UnknownEventType
 from ledgent.schemas.events import ToolCallCompleted
 from ledgent.schemas.ports import Positioned
 from ledgent.schemas.run import replay
 from tests.processors.chain import Chain, ListFeed, mixed, runs, taken_over, with_tools
-
-Rows = dict[str, list[dict[str, Any]]]
+from tests.processors.stores import BreakingStore, Rows, tables_of
 
 
 @pytest.fixture(scope="module")
@@ -33,46 +30,6 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
 def store(opened: Store) -> Iterator[Store]:
     yield opened
     schema.drop(opened)
-
-
-class BreakingStore:
-    """A store whose n-th insert fails, before it is carried out or after."""
-
-    def __init__(self, store: Store, *failing: int, done: bool = False) -> None:
-        self._store = store
-        self._failing = failing
-        self._done = done
-        self.inserts = 0
-
-    def insert(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> int:
-        self.inserts += 1
-        fails = self.inserts in self._failing
-        if self._done or not fails:
-            self._store.insert(table, columns, rows)
-        if fails:
-            raise StoreUnavailable("the store went away")
-        return len(rows)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._store, name)
-
-    def as_store(self) -> Store:
-        return cast(Store, self)
-
-
-def tables_of(store: Store) -> Rows:
-    """Every row, deduplicated, in the order of its key."""
-    return {
-        table.name: store.query(
-            f"SELECT {columns_of(table)} FROM {table.name} FINAL "
-            f"ORDER BY {', '.join(f'`{name}`' for name in table.key)}"
-        )
-        for table in TABLES
-    }
-
-
-def columns_of(table: schema.Table) -> str:
-    return ", ".join(f"hex({name}) AS {name}" if name == "body" else f"`{name}`" for name in table.names)
 
 
 def made_at_once(store: Store, log: list[Stored]) -> Rows:
@@ -100,6 +57,17 @@ def test_every_record_has_a_row_and_the_rows_are_the_folds(store: Store) -> None
         assert row is not None
         assert (row.status, row.events, row.cost_usd) == (state.status, len(chain.records), state.spent.cost_usd)
         assert reads.run_records(store, chain.run_id) == chain.records
+
+
+def test_the_call_and_the_attempt_that_a_record_is_about_have_columns(store: Store) -> None:
+    log = [stored for chain in runs(5) for stored in chain.records]
+    Sink(ListFeed(log), store).catch_up()
+    events = [decode(stored).event for stored in log]
+    rows = store.query("SELECT call_id, attempt FROM events FINAL ORDER BY `offset`")
+    assert [(row["call_id"], row["attempt"]) for row in rows] == [
+        (getattr(event, "call_id", ""), getattr(event, "attempt", 0)) for event in events
+    ]
+    assert {row["attempt"] for row in rows} == {0, 1, 2}
 
 
 @pytest.mark.parametrize("size", [pytest.param(1, marks=pytest.mark.slow), 4, 50])
