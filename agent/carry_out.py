@@ -30,8 +30,6 @@ SLACK_S = 1.0
 """How much later than its own time-out an adapter is stopped."""
 WAIT_S = 600.0
 """The longest that a tool call waits for a thread, for its place or for a resource, before it is given up."""
-PROGRESS: Any = "progress"
-"""The kind of a delta that is a tool's report."""
 
 
 class Intent(NamedTuple):
@@ -159,7 +157,7 @@ def _reports(call_id: str, on_delta: Callable[[Delta], None] | None) -> Callable
 
     def report(text: str) -> None:
         with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile: nobody listens any more
-            loop.call_soon_threadsafe(on_delta, Delta(call_id, PROGRESS, text))
+            loop.call_soon_threadsafe(on_delta, Delta(call_id, "progress", text))
 
     return report
 

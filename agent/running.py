@@ -188,7 +188,7 @@ async def stream_agent(
 
     def take(delta: Delta) -> None:
         key = (delta.call_id, delta.kind)
-        said[key] += delta.text
+        said[key] = delta.text if delta.kind == "progress" else said[key] + delta.text
         queue.put_nowait(delta._replace(so_far=said[key]))
 
     def see(record: Recorded) -> None:

@@ -6,7 +6,8 @@ Appending: events a second that `append` acknowledges (durable, read back and ac
 one, beside a bare kafka-python producer with the same settings that sends the same bytes and checks every future.
 Seeing: milliseconds from before an append until a query of the store shows the record, median and 95th percentile.
 Storing: rows of events a second that the sink writes from the log (events, runs and spans), into an empty store and
-into one that has half of them, beside a bare insert of the same rows into the table `events`. Every figure is over topics and a store of its own, deleted at the end.
+into one that has half of them already, beside a bare insert of the same rows into the table `events`.
+Every figure is over topics and a store of its own, deleted at the end.
 """
 
 import argparse

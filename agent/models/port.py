@@ -45,13 +45,13 @@ class ModelReply(NamedTuple):
 
 
 class Delta(NamedTuple):
-    """A piece of a streamed answer: provisional, never in the log."""
+    """A piece of a streamed answer, or what a tool tells of its progress: provisional, never in the log."""
 
     call_id: str
-    kind: Literal["text", "reasoning", "tool_arguments"]
+    kind: Literal["text", "reasoning", "tool_arguments", "progress"]
     text: str
     so_far: str = ""
-    """All of this kind that the attempt has said, this piece included; in `Agent.stream` only."""
+    """All of this kind that the attempt has said, this piece included; of progress the last. In `Agent.stream` only."""
 
 
 class ModelFailure(LedgentError):

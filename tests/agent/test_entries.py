@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from ledgent.agent import Agent, Attempts, Call, Delta, Fail, Reply, RunResult, ScriptedModel, tool
+from ledgent.agent import Agent, Attempts, Call, Delta, Fail, Reply, RunResult, ScriptedModel, ToolContext, tool
 from ledgent.agent.models.port import ModelFailure, ModelReply, ModelRequest
 from ledgent.agent.verify import verify
 from ledgent.producers.memory import MemoryLog
@@ -94,6 +94,19 @@ class TestStreams:
         thoughts = [piece for piece in pieces if isinstance(piece, Delta) and piece.kind == "reasoning"]
         assert thoughts[-1].so_far == "One and two."
         assert isinstance(pieces[-1], RunResult)
+
+    async def test_a_tool_tells_of_its_progress(self, log: MemoryLog) -> None:
+        @tool
+        async def brew(context: ToolContext) -> str:
+            context.progress("grinding")
+            context.progress(0.5)
+            await asyncio.sleep(0.05)
+            return "coffee"
+
+        agent = Agent("barista", ScriptedModel([Call("brew"), "here"]), tools=[brew])
+        pieces = [piece async for piece in agent.stream("go", log=log)]
+        told = [piece for piece in pieces if isinstance(piece, Delta) and piece.kind == "progress"]
+        assert [(piece.call_id, piece.so_far) for piece in told] == [("m1.t0", "grinding"), ("m1.t0", "50%")]
 
     async def test_after_a_cut_stream_it_begins_anew(self, log: MemoryLog) -> None:
         agent = Agent("stutterer", Stuttering(["Well then"], stream=True))
