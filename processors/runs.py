@@ -10,6 +10,8 @@ from ledgent.processors.rows import Changes, changer
 from ledgent.schemas.codec import Envelope, Recorded
 from ledgent.schemas.errors import ErrorCode
 from ledgent.schemas.events import (
+    ApprovalDenied,
+    ApprovalGranted,
     MessageReceived,
     ModelCallCompleted,
     ModelCallFailed,
@@ -173,7 +175,7 @@ def _run_changes(row: RunRow, record: Recorded) -> Changes:
         case MessageReceived(text=text):
             first = {} if row.input else {"input": preview(text)}
             return {**_awake(row), **first}
-        case RunEndRequested() | RunCancelRequested():
+        case RunEndRequested() | RunCancelRequested() | ApprovalGranted() | ApprovalDenied():
             return _awake(row)
         case RunCompleted(output=output):
             last = {} if output is None else {"output": preview(output)}

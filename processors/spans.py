@@ -16,6 +16,8 @@ from ledgent.processors.runs import MESSAGE_CHARACTERS
 from ledgent.schemas.codec import Envelope, Recorded, span_id_of
 from ledgent.schemas.errors import ErrorCode, ErrorInfo
 from ledgent.schemas.events import (
+    ApprovalDenied,
+    ApprovalGranted,
     MessageReceived,
     ModelCallCompleted,
     ModelCallFailed,
@@ -51,7 +53,7 @@ class Kind(StrEnum):
     TOOL_CALL = "tool_call"
     RETRY_WAIT = "retry_wait"
     INPUT_WAIT = "input_wait"
-    """A conversation waited for the next message."""
+    """It waited for a person: for the next message, or until its calls were allowed."""
     HANDOVER_WAIT = "handover_wait"
     """The run had been given up in good order and nobody had taken it up yet."""
 
@@ -176,13 +178,13 @@ def _project_run(spans: RunSpans, record: Recorded) -> tuple[SpanRow, ...]:
         case RunStarted():
             return (changed(root, {"name": event.agent.name}),)
         case RunSuspended():
-            kind = Kind.INPUT_WAIT if event.reason == "input" else Kind.HANDOVER_WAIT
+            kind = Kind.HANDOVER_WAIT if event.reason == "handed_over" else Kind.INPUT_WAIT
             wait = _opened(spans, envelope, kind, "", 0, event.reason)
             waiting = {"status": str(SpanStatus.WAITING)}
             # Of its own: the record's span is the run's.
             own = {"span_id": span_id_of(spans.run_id, "suspended", envelope.seq)}
             return changed(root, waiting), changed(wait, own | waiting)
-        case MessageReceived() | RunEndRequested() | RunCancelRequested():
+        case MessageReceived() | RunEndRequested() | RunCancelRequested() | ApprovalGranted() | ApprovalDenied():
             return _awake(spans, root, envelope, Kind.INPUT_WAIT, Kind.HANDOVER_WAIT)
         case RunCompleted():
             return _ended(spans, root, envelope, SpanStatus.OK)
