@@ -48,12 +48,12 @@ def pay(usd: int) -> str:
     return f"paid {usd}"
 
 
-payer = Agent("payer", ScriptedModel([[Call("pay", usd=5), Call("pay", usd=6)], "Settled."]), tools=[pay])
 adder = Agent("adder", ScriptedModel([Call("add", a=2, b=3), "It is 5."]), tools=[add])
 patient = Agent("patient", ScriptedModel([Call("wait", seconds=30), "Done."]), tools=[wait])
 talker = Agent("talker", ScriptedModel(["Hello!", "Bye!"]), conversational=True)
 escaping = Agent("escaping", ScriptedModel(["\\x1b[2Jgone"]))
 wordy = Agent("wordy", ScriptedModel(["word " * 40_000]))
+payer = Agent("payer", ScriptedModel([[Call("pay", usd=5), Call("pay", usd=6)], "Settled."]), tools=[pay])
 '''
 REMOTE_AGENTS = """
 from ledgent.agent import Agent, OpenAIModel, RetryPolicy
