@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapp
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
-import httpx2
 import orjson
 
 from ledgent.agent.tools.context import ToolContext
@@ -77,6 +76,8 @@ def _client_for(
     headers: Mapping[str, str] | None,
 ) -> "Connect":
     """What connects, in the event loop that it is called in. Raises UsageError."""
+    import httpx2
+
     try:
         from mcp import Client, StdioServerParameters
         from mcp.client.streamable_http import streamable_http_client

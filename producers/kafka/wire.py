@@ -93,5 +93,7 @@ def headers_of_stored(stored: Stored) -> Headers:
 
 def stored_of(value: bytes | None, headers: Sequence[tuple[str, bytes | None]]) -> Stored:
     """The record in a Kafka message; whatever the bytes are, for the codec to judge."""
-    digest = next((text for name, text in headers if name == DIGEST and text is not None), b"")
-    return Stored(value or b"", digest.decode("ascii", "replace"))
+    for name, digest in headers:
+        if name == DIGEST and digest is not None:
+            return Stored(value or b"", digest.decode("ascii", "replace"))
+    return Stored(value or b"", "")
