@@ -58,7 +58,7 @@ def thought_in(state: RunState, agent: AgentSpec) -> ThoughtRecorded:
     call_id, said = state.unread or "", state.messages[-1]
     assert isinstance(said, Assistant), "an answer is unread until something follows on it"
     text = said.text or ""
-    if not agent.text_protocol:
+    if not agent.text_protocol or state.tool_calls:  # asked for otherwise than in text
         return ThoughtRecorded(call_id=call_id, thought=text)
     text = _said(text)
     action, final = _ACTION.search(text), _FINAL.search(text)

@@ -1,4 +1,4 @@
-"""`ledgent schema`: the shapes of events as JSON Schema."""
+"""`ledgent schema`: the shapes of events as JSON Schema, and the states that they lead through."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,7 +7,7 @@ import typer
 
 from ledgent.dashboard.cli.options import Output, OutputAs
 
-app = typer.Typer(name="schema", help="The shapes of events, as JSON Schema.", no_args_is_help=True)
+app = typer.Typer(name="schema", help="The shapes of events as JSON Schema; states as diagrams.", no_args_is_help=True)
 
 
 @app.command("list")
@@ -26,6 +26,16 @@ def list_(output: OutputAs = Output.TABLE) -> None:
         write_table(columns, table, right=("version",), wide="fields")
     else:
         write_rows((dict(zip(columns, row, strict=True)) for row in rows), output)
+
+
+@app.command()
+def states() -> None:
+    """The states of runs and calls, and the events between them, as Mermaid diagrams in Markdown."""
+    import sys
+
+    from ledgent.schemas.transitions import document
+
+    sys.stdout.write(document())
 
 
 @app.command()

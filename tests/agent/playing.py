@@ -1,0 +1,284 @@
+"""The worker played by dice: records what is decided, then lets anything legal happen to the run."""
+
+import random
+from collections import Counter
+from typing import Any
+
+from hypothesis import strategies as st
+
+from ledgent.agent.commands import AskApproval, CallModel, CallTool, CheckOutput, Command, Record, ScheduleRetry
+from ledgent.agent.decide import decide
+from ledgent.agent.terminators import when
+from ledgent.agent.writing import RunWriter
+from ledgent.producers.memory import MemoryLog
+from ledgent.schemas.acceptance import Guard
+from ledgent.schemas.agents import AgentSpec, Limits, OutputSpec, RetryPolicy
+from ledgent.schemas.errors import ErrorCode, ErrorInfo
+from ledgent.schemas.events import (
+    AnyEvent,
+    ApprovalDenied,
+    ApprovalGranted,
+    ApprovalRequested,
+    MessageReceived,
+    ModelCallCompleted,
+    ModelCallFailed,
+    ModelCallStarted,
+    OutputAccepted,
+    OutputRejected,
+    RetryScheduled,
+    RunCancelRequested,
+    RunClaimed,
+    RunEndRequested,
+    RunStarted,
+    RunSuspended,
+    TimerFired,
+    ToolCallCompleted,
+    ToolCallFailed,
+    ToolCallRejected,
+    ToolCallStarted,
+)
+from ledgent.schemas.state import Phase, RunState, ToolCall
+from ledgent.schemas.terminators import StopWords, TokenBudget
+from ledgent.schemas.transitions import NONE
+from ledgent.schemas.values import ToolRequest, Usage
+from tests.agent import predicates
+from tests.schemas.chain import SPEC
+from tests.simulation.clock import SimulatedClock
+
+MOST_HAPPENINGS = 60
+
+# One or two at a time: with more, the tightest would hide the others.
+BOUNDS: dict[str, st.SearchStrategy[Any]] = {
+    "steps": st.integers(1, 6),
+    "tokens": st.integers(1, 600),
+    "cost_usd": st.floats(0.01, 2),
+    "seconds": st.floats(0.5, 60),
+    "tool_calls": st.integers(1, 6),
+    "repeats": st.integers(1, 3),
+    "idle_steps": st.integers(1, 3),
+}
+LIMITS = st.lists(st.sampled_from(sorted(BOUNDS)), max_size=2, unique=True).flatmap(
+    lambda names: st.builds(Limits, **{name: BOUNDS[name] for name in names})
+)
+SPECS = st.builds(
+    lambda conversational, terminators, attempts, output, way, approval: SPEC.model_copy(
+        update={
+            "conversational": conversational,
+            "terminators": tuple(terminators),
+            "output": output,
+            "policy": way[0],
+            "text_protocol": way[1],
+            "tools": tuple(
+                tool.model_copy(update={"approval": approval and tool.name == "pay"}) for tool in SPEC.tools
+            ),
+            "model": SPEC.model.model_copy(update={"retry": RetryPolicy(attempts=attempts)}),
+        }
+    ),
+    st.booleans(),
+    st.lists(
+        st.sampled_from([StopWords(words=("stop",)), TokenBudget(tokens=400), when(predicates.after, steps=4)]),
+        max_size=2,
+    ),
+    st.integers(1, 4),
+    st.sampled_from([None, None, OutputSpec(name="Receipt", json_schema={}, attempts=2)]),
+    st.sampled_from([("tool_loop", False), ("react", False), ("react", True)]),
+    st.booleans(),
+)
+ERRORS = [code for code in ErrorCode if code is not ErrorCode.INTERRUPTED]
+NAMES = ["look_up", "look_up", "pay", "pay", "hang_up", "look_upp", ""]
+ACTS = [
+    "Thought: hm\nAction: pay\nAction Input: {}",
+    "Action: look_up",
+    "Final Answer: stop",
+    "Action: ?\nAction Input: x",
+]
+ARGUMENTS = ["{}", '{"a":1,"b":2}', '{"b":2, "a":1}', "not JSON", ""]
+
+
+class Play:
+    """A run and everything that may happen to it."""
+
+    def __init__(self, seed: int, spec: AgentSpec, limits: Limits) -> None:
+        # Hypothesis chooses what kind of run it is; it would choose too little of what makes a run long.
+        self.dice = random.Random(seed)
+        self.clock = SimulatedClock()
+        self.limits = limits
+        self.spec = spec
+        self.started = Counter[tuple[str, int]]()
+        self.steps: dict[str, list[tuple[str, str, str]]] = {"run": [], "model": [], "tool": []}
+        """Before, after, event, wherever one of them moved on."""
+        self.requests = 0
+        self.writer = RunWriter(MemoryLog(), RunState("run"), Guard(), self.clock)
+        self.writer.claim()
+        self.put(RunClaimed(reason="started"))
+        input = self.dice.choice([None, "hello"]) if spec.conversational else "hello"
+        self.put(RunStarted(request_id="r", agent=spec, input=input, limits=limits))
+
+    @property
+    def state(self) -> RunState:
+        return self.writer.state
+
+    def put(self, event: AnyEvent) -> int:
+        self.clock.elapsed_s += self.dice.choice([0.0, 0.1, 2.0])
+        before, seq = self.state, self.writer.record(event, None).seq
+        self.see(before, self.state, event.type)
+        return seq
+
+    def see(self, before: RunState, after: RunState, event: str) -> None:
+        def note(kind: str, old: str, new: str) -> None:
+            if old != new:
+                self.steps[kind].append((old, new, event))
+
+        note("run", before.status, after.status)
+        phases = [state.model_call.phase if state.model_call else NONE for state in (before, after)]
+        note("model", phases[0], phases[1])
+        for call_id in dict.fromkeys([*before.tool_calls, *after.tool_calls]):
+            old, new = before.tool_calls.get(call_id), after.tool_calls.get(call_id)
+            if old is None or old.phase is not Phase.SETTLED:  # with the last one, all settled ones go
+                note("tool", old.phase if old else NONE, new.phase if new else Phase.SETTLED)
+
+    def decided(self) -> None:
+        """Records what is decided, as the worker does."""
+        for _ in range(50):
+            commands = decide(self.state)
+            if not commands:
+                return
+            assert not self.state.ended
+            for command in commands:
+                self.record(command)
+        raise AssertionError(f"it never stops deciding: {commands}")
+
+    def record(self, command: Command) -> None:
+        spent, limits = self.state.spent, self.limits
+        match command:
+            case Record(event):
+                self.put(event)
+            case CallModel(call_id, attempt):
+                self.once(call_id, attempt)
+                assert limits.tokens is None or spent.tokens < limits.tokens
+                assert limits.cost_usd is None or spent.cost_usd < limits.cost_usd
+                asked = ModelCallStarted(
+                    call_id=call_id, attempt=attempt, provider="p", model="m", request_digest="0" * 64
+                )
+                self.put(asked)
+            case CallTool(call_id, attempt):
+                self.once(call_id, attempt)
+                request = self.state.tool_calls[call_id].request
+                if request.arguments == "not JSON":
+                    self.put(
+                        ToolCallRejected(
+                            call_id=call_id, name=request.name, reason="invalid_arguments", message="what?"
+                        )
+                    )
+                    return
+                called = ToolCallStarted(
+                    call_id=call_id,
+                    attempt=attempt,
+                    name=request.name,
+                    arguments=request.arguments,
+                    idempotency_key=call_id,
+                )
+                self.put(called)
+            case AskApproval(call_id):
+                request = self.state.tool_calls[call_id].request
+                self.put(ApprovalRequested(call_id=call_id, name=request.name, arguments=request.arguments))
+            case CheckOutput(attempt):
+                fits = self.dice.random() < 0.5
+                self.put(OutputAccepted(output="{}") if fits else OutputRejected(attempt=attempt, message="no"))
+                assert attempt <= 2
+            case ScheduleRetry(call_id, attempt, least_s, most_s, code):
+                assert 0 <= least_s <= most_s
+                self.put(RetryScheduled(call_id=call_id, attempt=attempt, delay_s=least_s, code=code))
+        assert limits.steps is None or self.state.spent.steps <= limits.steps
+        assert limits.tool_calls is None or self.state.spent.tool_calls <= limits.tool_calls
+
+    def once(self, call_id: str, attempt: int) -> None:
+        self.started[call_id, attempt] += 1
+        assert self.started[call_id, attempt] == 1, "the same attempt was asked for twice"
+
+    def happenings(self) -> list[Any]:
+        """What may happen now, as functions."""
+        found: list[Any] = [self.taken_over, self.time_passes]
+        self.requests += 1
+        request = f"r{self.requests}"
+        if self.dice.random() < 0.1:
+            found.append(lambda: self.put(RunCancelRequested(request_id=request)))
+        if self.spec.conversational:
+            found.append(lambda: self.put(MessageReceived(request_id=request, text="and?")))
+            found.append(lambda: self.put(RunEndRequested(request_id=request)))
+        found.append(self.handed_over)
+        model = self.state.model_call
+        if model and model.phase is Phase.RUNNING:
+            found += [lambda: self.answered(model.call_id, model.attempt)] * 6
+        for call_id, call in self.state.tool_calls.items():
+            if call.phase is Phase.HELD:
+                found += [lambda call_id=call_id: self.answered_by_a_person(request, call_id)] * 6
+            if call.phase is Phase.RUNNING:
+                found += [lambda call_id=call_id, call=call: self.returned(call_id, call)] * 6
+        for waiting in (model, *self.state.tool_calls.values()):
+            if waiting and waiting.phase is Phase.WAITING and waiting.timer_seq:
+                found.append(lambda seq=waiting.timer_seq: self.put(TimerFired(timer_seq=seq)))
+        return found
+
+    def error(self) -> ErrorInfo:
+        wait_s = self.dice.choice([None, 0.0, 100.0])
+        retryable = self.dice.random() < 0.7
+        return ErrorInfo(code=self.dice.choice(ERRORS), message="no", retryable=retryable, retry_after_s=wait_s)
+
+    def time_passes(self) -> None:
+        self.clock.elapsed_s += 20
+
+    def handed_over(self) -> None:
+        if not self.state.suspended:
+            self.put(RunSuspended(reason="handed_over"))
+
+    def answered_by_a_person(self, request: str, call_id: str) -> None:
+        if self.dice.random() < 0.5:
+            self.put(ApprovalGranted(request_id=request, call_id=call_id))
+        else:
+            self.put(ApprovalDenied(request_id=request, call_id=call_id, message="no"))
+
+    def taken_over(self) -> None:
+        self.writer.claim()
+        self.put(RunClaimed(reason="taken_over"))
+
+    def answered(self, call_id: str, attempt: int) -> None:
+        usage = Usage(input_tokens=self.dice.randrange(200), output_tokens=self.dice.randrange(200))
+        cost = self.dice.choice([None, self.dice.random()])
+        if self.dice.random() < 0.2:
+            self.put(ModelCallFailed(call_id=call_id, attempt=attempt, error=self.error(), usage=usage, cost_usd=cost))
+            return
+        asked = tuple(
+            ToolRequest(call_id=f"{call_id}.t{n}", provider_id=f"p{n}", name=name, arguments=arguments)
+            for n, (name, arguments) in enumerate(
+                (self.dice.choice(NAMES), self.dice.choice(ARGUMENTS)) for _ in range(self.dice.choice([0, 1, 1, 2, 4]))
+            )
+        )
+        text = self.dice.choice([None, "", "well", "well", "stop", *ACTS])
+        self.put(
+            ModelCallCompleted(
+                call_id=call_id,
+                attempt=attempt,
+                text=text,
+                tool_calls=asked,
+                usage=usage,
+                cost_usd=cost,
+                duration_ms=1,
+            )
+        )
+
+    def returned(self, call_id: str, call: ToolCall) -> None:
+        if self.dice.random() < 0.3:
+            self.put(ToolCallFailed(call_id=call_id, attempt=call.attempt, error=self.error()))
+        else:
+            result = self.dice.choice(["", "same", "other"])
+            self.put(ToolCallCompleted(call_id=call_id, attempt=call.attempt, result=result, duration_ms=1))
+
+    def on(self) -> None:
+        """Plays until the run ends, or long enough."""
+        for _ in range(MOST_HAPPENINGS):
+            self.decided()
+            if self.state.ended:
+                assert decide(self.state) == ()
+                return
+            self.dice.choice(self.happenings())()
