@@ -77,6 +77,7 @@ def test_for_runs_that_begin_in_a_block_the_store_is_asked_once_whatever_their_p
     assert [row["events"] for row in tables_of(store)["runs"]] == [len(chain.records) for chain in chains[:4]]
 
 
+@pytest.mark.slow
 def test_no_query_names_more_runs_than_a_server_takes_in_one_parameter(store: Store) -> None:
     chains = [Chain(f"{n:036}").start() for n in range(4_000)]
     claims, starts = ([chain.records[n] for chain in chains] for n in range(2))

@@ -190,6 +190,7 @@ def test_a_broker_that_is_not_there_is_named() -> None:
     assert f"127.0.0.1:{port}" in refusal(address_of(f"kafka://127.0.0.1:{port}"), SETTINGS)
 
 
+@pytest.mark.slow
 def test_a_listener_that_says_nothing_is_no_broker() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         server = f"127.0.0.1:{silent.getsockname()[1]}"

@@ -59,6 +59,7 @@ def test_any_json_is_a_reply_or_a_failure(body: object) -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(st.lists(values | events, max_size=5), st.booleans())
+@pytest.mark.slow
 def test_any_stream_is_a_reply_or_a_failure(stream: list[object], stopped: bool) -> None:
     reading = StreamedMessage("m1", lambda delta: None, lambda: 0.0)
     try:

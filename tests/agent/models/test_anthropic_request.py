@@ -174,6 +174,7 @@ messages = st.lists(st.dictionaries(st.sampled_from(NAMES), values, max_size=5),
 @given(
     st.builds(lambda rest, said: {**rest, "messages": said}, st.dictionaries(st.sampled_from(NAMES), values), messages)
 )
+@pytest.mark.slow
 def test_any_chat_request_becomes_a_messages_request(chat: Json) -> None:
     sent = orjson.loads(messages_request(orjson.dumps(chat)).body)
     roles = [turn["role"] for turn in sent["messages"]]

@@ -166,6 +166,7 @@ async def test_a_recording_that_no_reader_understands_is_listed_and_stops_nothin
     assert (second.sent or "").startswith("it cannot be written as chat completions: ")
 
 
+@pytest.mark.slow
 def test_what_is_not_understood_is_listed_and_ends_with_exit_code_1(tmp_path: Path) -> None:
     good, bad = (
         {
