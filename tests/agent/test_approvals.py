@@ -12,7 +12,7 @@ from ledgent.producers.memory import MemoryLog
 from ledgent.producers.submit import approve_call, cancel_run, deny_call, send_message
 from ledgent.schemas.events import ApprovalDenied, ApprovalGranted, ApprovalRequested, RunSuspended, ToolCallStarted
 from ledgent.schemas.requests import ApproveCall
-from ledgent.schemas.state import Phase, Status
+from ledgent.schemas.state import Phase, Status, ToolResult
 from tests.agent.recorded import events_of, only, state_of, types_of
 
 paid: list[int] = []
@@ -67,6 +67,7 @@ async def test_the_model_is_told_when_it_is_not(log: MemoryLog) -> None:
     denied = only(log, run_id, ApprovalDenied)
     assert denied.message == "This call was not allowed: too much. It was not made."
     assert (state_of(log, run_id).output, paid) == ("then not", [])
+    assert [m.text for m in state_of(log, run_id).messages if isinstance(m, ToolResult)] == [denied.message]
     assert not events_of(log, run_id, ToolCallStarted)
     assert verify(log, run_id).ok
 

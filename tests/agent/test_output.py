@@ -46,7 +46,7 @@ def clerk(*turns: Any, **options: Any) -> Agent:
     [
         GOOD,
         f"\n {GOOD}\n",
-        f"Here it is:\n```json\n{GOOD}\n```\nAnything else?",
+        f"Here {{it}} is:\n```json\n{GOOD}\n```\nAnything {{else}}?",
         f"```\n{GOOD}\n```",
         f"The receipt is {GOOD}, as you asked.",
     ],
