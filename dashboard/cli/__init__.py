@@ -19,6 +19,7 @@ from ledgent.dashboard.cli import (
     run_reading,
     schema,
     sql,
+    stats,
     store,
     topics,
 )
@@ -45,6 +46,7 @@ app.command("sink", short_help="Follow the log into the store, and nothing else.
 app.command("dashboard", short_help="Serve the dashboard only.")(processes.dashboard)
 app.command("doctor", short_help="Say whether everything is in place.")(doctor.doctor)
 app.command("sql", short_help="Ask the store in SQL.")(sql.sql)
+app.command("stats", short_help="Questions about cost, speed and errors that have names.")(stats.stats)
 app.add_typer(run)
 app.add_typer(store.app)
 app.add_typer(topics.app)

@@ -1,4 +1,4 @@
-"""`ledgent schema`: the shapes of events as JSON Schema, and the states that they lead through."""
+"""`ledgent schema`: the shapes of events as JSON Schema, the states that they lead through, the tables of the store."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,7 +7,7 @@ import typer
 
 from ledgent.dashboard.cli.options import Output, OutputAs
 
-app = typer.Typer(name="schema", help="The shapes of events as JSON Schema; states as diagrams.", no_args_is_help=True)
+app = typer.Typer(name="schema", help="The shapes of events as JSON Schema; states; tables.", no_args_is_help=True)
 
 
 @app.command("list")
@@ -34,6 +34,16 @@ def states() -> None:
     import sys
 
     from ledgent.schemas.transitions import document
+
+    sys.stdout.write(document())
+
+
+@app.command()
+def sql() -> None:
+    """The tables of the store and the queries that have names, in Markdown."""
+    import sys
+
+    from ledgent.processors.named_queries import document
 
     sys.stdout.write(document())
 

@@ -17,6 +17,8 @@ class Table(NamedTuple):
     """A table of rows that replace each other."""
 
     name: str
+    about: str
+    """What a row is."""
     columns: tuple[tuple[str, str, str], ...]
     """Name, type and meaning of each, in the order of the row's fields."""
     key: tuple[str, ...]
@@ -49,6 +51,7 @@ _WORD = "LowCardinality(String)"
 
 EVENTS = Table(
     name="events",
+    about="One row per record read, whatever its verdict.",
     columns=(
         ("topic", _WORD, ""),
         ("partition", "UInt32", ""),
@@ -74,10 +77,10 @@ EVENTS = Table(
     newest="",
     granularity=512,
 )
-"""One row per record read, whatever its verdict."""
 
 RUNS = Table(
     name="runs",
+    about="One row per run.",
     columns=(
         ("run_id", "String", ""),
         ("status", _WORD, "new, running, suspended, completed, failed, cancelled or limited"),
@@ -120,10 +123,10 @@ RUNS = Table(
     newest="last_offset",
     granularity=8192,
 )
-"""One row per run."""
 
 SPANS = Table(
     name="spans",
+    about="One row per attempt of an operation and per wait; the run itself is the root.",
     columns=(
         ("run_id", "String", ""),
         ("span_id", "String", ""),
@@ -154,7 +157,6 @@ SPANS = Table(
     newest="last_offset",
     granularity=1024,
 )
-"""One row per attempt of an operation and per wait; the run itself is the root."""
 
 
 class Tables(NamedTuple):

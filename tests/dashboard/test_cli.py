@@ -45,7 +45,7 @@ def test_help_names_every_command_and_imports_nothing_heavy(folder: Path) -> Non
     done = ledgent(folder, "--help")
     assert done.code == 0
     processes = ("up", "worker", "processors", "sink", "dashboard")
-    for name in ("demo", *processes, "doctor", "sql", "run", "store", "topics", "dlq", "schema"):
+    for name in ("demo", *processes, "doctor", "sql", "stats", "run", "store", "topics", "dlq", "schema"):
         assert f"\n  {name} " in done.out
 
     heavy = {

@@ -90,6 +90,18 @@ def test_a_folder_without_a_log_has_no_runs(tmp_path: Path) -> None:
     assert "`ledgent demo` makes some" in done.out
 
 
+def test_stats_answers_a_question_by_its_name_or_lists_them(demo: tuple[Path, Done]) -> None:
+    folder, _ = demo
+    listed = json.loads(ledgent(folder, "stats", "-o", "json").out)
+    assert {"name": "slowest-runs", "question": "The runs that took longest."} in listed
+    rows = json.loads(ledgent(folder, "stats", "endings", "--since", "1h", "-o", "json").out)
+    assert {"agent": "newsletter", "status": "failed", "reason": "auth", "runs": 1} in rows
+    assert ledgent(folder, "stats", "endings", "--sql").out.startswith("SELECT agent, status")
+    refused = ledgent(folder, "stats", "ending")
+    assert refused.code == 2
+    assert "there is no query named 'ending'. Did you mean endings?" in refused.error
+
+
 def test_sql_answers_in_every_form_and_refuses_all_but_a_select(demo: tuple[Path, Done]) -> None:
     folder, _ = demo
     query = "SELECT agent, status FROM runs ORDER BY agent LIMIT 2"
