@@ -3,11 +3,11 @@ adapter or a tool raises ends here, recorded. No state, no policy."""
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, NamedTuple
 
 from ledgent.agent.clock import Clock
-from ledgent.agent.models.port import Delta, Model, ModelFailure, ModelReply, ModelRequest
+from ledgent.agent.models.port import AskedTool, Delta, Model, ModelFailure, ModelReply, ModelRequest
 from ledgent.agent.tools.context import ToolContext
 from ledgent.agent.tools.function import Tool
 from ledgent.agent.tools.places import Places
@@ -56,14 +56,32 @@ async def call_model(
     timeout_s: float,
     clock: Clock,
     on_delta: Callable[[Delta], None] | None,
+    first_call: int = 0,
+    on_request: Callable[[ToolRequest], None] | None = None,
 ) -> ModelCallCompleted | ModelCallFailed:
-    """What came of asking the model. Raises only asyncio.CancelledError."""
+    """What came of asking the model. Raises only asyncio.CancelledError.
+
+    Its tool calls are numbered from `first_call` on; `on_request` is told of those that are whole before the answer is.
+    """
     began = clock.monotonic()
+    told: list[AskedTool] = []
+
+    def tell(call: AskedTool) -> None:
+        told.append(call)
+        requests = _requested(started, told, first_call)
+        if on_request is not None:
+            on_request(requests[-1])
+
     try:
         # The adapter's own time-out comes first and knows more; this one is for an adapter that keeps none.
         async with asyncio.timeout(timeout_s + SLACK_S) as deadline:
-            reply = await model.complete(ModelRequest(started.call_id, started.attempt, body, timeout_s), on_delta)
-        return _completed(started, reply, (clock.monotonic() - began) * 1000)
+            request = ModelRequest(started.call_id, started.attempt, body, timeout_s)
+            reply = await model.complete(request, on_delta, tell if on_request is not None else None)
+        if told != list(reply.tool_calls[: len(told)]):
+            message = "the answer does not begin with the tool calls that it was made of"
+            error = ErrorInfo(code=ErrorCode.MALFORMED_RESPONSE, message=message, retryable=True)
+            raise ModelFailure(error, reply.usage, reply.cost_usd)
+        return _completed(started, reply, first_call, (clock.monotonic() - began) * 1000)
     except ModelFailure as failure:
         error = failure.error.model_copy(update={"message": failure.error.message[:MAX_MESSAGE_CHARACTERS]})
         return ModelCallFailed(
@@ -170,22 +188,31 @@ def cancelled(started: ModelCallStarted | ToolCallStarted) -> ModelCallFailed | 
     return outcome(call_id=started.call_id, attempt=started.attempt, error=error)
 
 
-def _completed(
-    started: ModelCallStarted, reply: ModelReply, duration_ms: float
-) -> ModelCallCompleted | ModelCallFailed:
-    tool_calls = tuple(
+def _requested(started: ModelCallStarted, calls: Sequence[AskedTool], first: int) -> tuple[ToolRequest, ...]:
+    """The calls with ids of our own. Raises ModelFailure: a record has no room for them."""
+    requests = tuple(
         ToolRequest(
-            call_id=f"{started.call_id}.t{index}",
+            call_id=f"{started.call_id}.t{number}",
             provider_id=whole_characters(call.provider_id),
             name=whole_characters(call.name),
             arguments=whole_characters(call.arguments),
         )
-        for index, call in enumerate(reply.tool_calls)
+        for number, call in enumerate(calls, first)
     )
-    asked = sum(len(call.model_dump_json()) for call in tool_calls)
+    asked = sum(len(request.model_dump_json()) for request in requests)
     if asked > MAX_TEXT_BYTES:
         message = f"the model asked for tool calls of {asked:,} bytes; a record has room for {MAX_TEXT_BYTES:,}"
-        raise ModelFailure(ErrorInfo(code=ErrorCode.TOO_LARGE, message=message), reply.usage, reply.cost_usd)
+        raise ModelFailure(ErrorInfo(code=ErrorCode.TOO_LARGE, message=message))
+    return requests
+
+
+def _completed(
+    started: ModelCallStarted, reply: ModelReply, first_call: int, duration_ms: float
+) -> ModelCallCompleted | ModelCallFailed:
+    try:
+        tool_calls = _requested(started, reply.tool_calls, first_call)
+    except ModelFailure as failure:
+        raise ModelFailure(failure.error, reply.usage, reply.cost_usd) from failure
     text, cut = cut_text(reply.text) if reply.text is not None else (None, None)
     reasoning, _ = cut_text(reply.reasoning) if reply.reasoning is not None else (None, None)
     return ModelCallCompleted(

@@ -53,6 +53,11 @@ def decide(state: RunState) -> tuple[Command, ...]:
     return _about_turn(state, agent)
 
 
+def may_begin_early(state: RunState, agent: AgentSpec) -> bool:
+    """Whether tool calls begin while the model is still answering: nothing stands between the answer and its calls."""
+    return agent.model.stream and agent.policy == "tool_loop" and state.limits.repeats is None
+
+
 def _given_up(state: RunState, agent: AgentSpec) -> Iterator[Command]:
     """What becomes of calls whose process went away: each attempt gets an outcome."""
     call = state.model_call
@@ -83,11 +88,16 @@ def _cancelled(state: RunState) -> tuple[Command, ...]:
 
 def _about_model_call(state: RunState, agent: AgentSpec, call: ModelCall) -> tuple[Command, ...]:
     if call.phase in _BUSY:
-        return ()
+        return _about_tool_calls(state, agent) if state.tool_calls else ()
     if call.phase is Phase.DUE:
         return _ask_model(state, call.call_id, call.attempt + 1)
     error = call.error or ErrorInfo(code=ErrorCode.INTERNAL, message="failed without an error")
     retry = agent.model.retry
+    if state.tool_calls:  # the next attempt is told what they gave
+        if error.retryable and call.attempt < retry.attempts:
+            return _about_tool_calls(state, agent)
+        if any(tool_call.phase is Phase.RUNNING for tool_call in state.tool_calls.values()):
+            return ()
     if error.retryable and (late := out_of_time(state)):
         return (Record(late),)
     if not error.retryable or call.attempt >= retry.attempts:
@@ -99,7 +109,8 @@ def _about_model_call(state: RunState, agent: AgentSpec, call: ModelCall) -> tup
 
 def _about_tool_calls(state: RunState, agent: AgentSpec) -> tuple[Command, ...]:
     calls = state.tool_calls.values()
-    at_work = any(call.phase is Phase.RUNNING for call in calls)
+    answering = state.model_call is not None and state.model_call.phase is Phase.RUNNING
+    at_work = answering or any(call.phase is Phase.RUNNING for call in calls)
     late = out_of_time(state)
     if late is not None:
         return () if at_work else (Record(late),)
@@ -113,6 +124,8 @@ def _about_tool_calls(state: RunState, agent: AgentSpec) -> tuple[Command, ...]:
             commands.append(Record(_unknown(agent, call)))
         elif call.phase in (Phase.REQUESTED, Phase.DUE) and new and left == 0:
             held_back = True
+        elif answering and call.phase is Phase.REQUESTED and spec is not None and (spec.approval or spec.ends_run):
+            continue  # for the whole answer
         elif call.phase is Phase.REQUESTED and spec is not None and spec.approval:
             commands.append(AskApproval(call_id))
         elif call.phase in (Phase.REQUESTED, Phase.DUE):
@@ -124,7 +137,7 @@ def _about_tool_calls(state: RunState, agent: AgentSpec) -> tuple[Command, ...]:
                 commands.append(CallTool(call_id, call.attempt + 1))
             else:
                 commands.append(_retry(state, call_id, call.attempt, call.error, TOOL_RETRY))
-    if commands or any(call.phase in _BUSY for call in calls):
+    if answering or commands or any(call.phase in _BUSY for call in calls):
         return tuple(commands)
     if held_back:
         bound = state.limits.tool_calls or 0

@@ -4,9 +4,10 @@ No decisions, no waiting."""
 from collections.abc import Callable
 from functools import partial
 
-from ledgent.agent.carry_out import MAX_MESSAGE_CHARACTERS, Intent, call_model, call_tool
+from ledgent.agent.carry_out import MAX_MESSAGE_CHARACTERS, Intent, Outcome, call_model, call_tool
 from ledgent.agent.clock import Clock
 from ledgent.agent.commands import AskApproval, CallModel, CallTool, CheckOutput, Command, Record, ScheduleRetry
+from ledgent.agent.decide import may_begin_early
 from ledgent.agent.limits import seconds_left
 from ledgent.agent.models.port import Delta
 from ledgent.agent.output import InvalidOutput
@@ -18,12 +19,14 @@ from ledgent.schemas.events import (
     AnyEvent,
     ApprovalRequested,
     ModelCallStarted,
+    ModelCallToolRequested,
     OutputAccepted,
     OutputRejected,
     RetryScheduled,
     ToolCallRejected,
     ToolCallStarted,
 )
+from ledgent.schemas.values import ToolRequest
 
 GRACE_S = 0.005
 """A call that runs into the run's deadline is given this much more, so that its outcome falls after the deadline."""
@@ -42,6 +45,7 @@ class Intents:
         clock: Clock,
         on_delta: Callable[[Delta], None] | None,
         set_timer: SetTimer,
+        tell: Callable[[Outcome], None],
     ) -> None:
         self.starting: list[Intent] = []
         """Recorded, to begin once that is durable."""
@@ -50,6 +54,7 @@ class Intents:
         self._clock = clock
         self._on_delta = on_delta
         self._set_timer = set_timer
+        self._tell = tell
         self._renderer: Renderer | None = None
 
     def record(self, command: Command, cause: int) -> None:
@@ -94,7 +99,17 @@ class Intents:
         span = (call_id, attempt)
         seq = self._writer.record(event, cause, *span).seq
         timeout_s = self._within_deadline(spec.model.timeout_s)
-        call = partial(call_model, self._agent.live_model, event, body, timeout_s, self._clock, self._on_delta)
+        state = self._writer.state
+        asked = state.model_call.asked if state.model_call else 0
+
+        def on_request(request: ToolRequest) -> None:
+            requested = ModelCallToolRequested(call_id=call_id, attempt=attempt, request=request)
+            self._tell(Outcome(requested, seq, span))
+
+        early = on_request if may_begin_early(state, spec) else None
+        call = partial(
+            call_model, self._agent.live_model, event, body, timeout_s, self._clock, self._on_delta, asked, early
+        )
         self.starting.append(Intent(call, event, seq, span))
 
     def _ask_approval(self, call_id: str, cause: int) -> None:

@@ -48,8 +48,8 @@ class RunLoop:
         self._agent = agent
         self._clock = clock
         self._writer = RunWriter(log, state, guard, clock, on_record)
-        self._intents = Intents(agent, self._writer, clock, on_delta, self._set_timer)
         self._incoming: asyncio.Queue[Outcome | AnyRequest] = asyncio.Queue()
+        self._intents = Intents(agent, self._writer, clock, on_delta, self._set_timer, self._incoming.put_nowait)
         self._calls: set[asyncio.Task[None]] = set()
         self._timers: list[asyncio.TimerHandle] = []
         self._in_hand: list[str] = []

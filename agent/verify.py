@@ -8,7 +8,7 @@ from collections import deque
 from typing import Any, Literal, NamedTuple
 
 from ledgent.agent.commands import AskApproval, CallModel, CallTool, CheckOutput, Command, Record, ScheduleRetry
-from ledgent.agent.decide import decide
+from ledgent.agent.decide import decide, may_begin_early
 from ledgent.agent.render import Renderer, request_digest
 from ledgent.agent.terminators import changed
 from ledgent.schemas.acceptance import Guard, Verdict, advance, judge
@@ -20,6 +20,7 @@ from ledgent.schemas.events import (
     ModelCallCompleted,
     ModelCallFailed,
     ModelCallStarted,
+    ModelCallToolRequested,
     OutputAccepted,
     OutputRejected,
     RetryScheduled,
@@ -59,7 +60,14 @@ _DECIDED = (
 )
 """Events that only a decision brings about."""
 
-_OUTCOMES = (ModelCallCompleted, ModelCallFailed, ToolCallCompleted, ToolCallFailed, TimerFired)
+_OUTCOMES = (
+    ModelCallToolRequested,
+    ModelCallCompleted,
+    ModelCallFailed,
+    ToolCallCompleted,
+    ToolCallFailed,
+    TimerFired,
+)
 """Events that a holder who hands the run over records without deciding on them."""
 
 
@@ -186,11 +194,13 @@ class _Check:
             raise _Divergence("broken", str(error)) from error
 
     def _compare(self, record: Recorded) -> None:
-        event = record.event
+        event, agent = record.event, self._state.agent
+        if isinstance(event, ModelCallToolRequested) and agent is not None and not may_begin_early(self._state, agent):
+            raise _Divergence("diverged", f"{event.type} was recorded, but here calls wait for the whole answer")
         if isinstance(event, RunClaimed) or _made_by_the_worker(event, self._claimed):
             self._expected.clear()  # what was decided is cut short, and decided anew by the next holder
             self._cut_short = False
-        elif self._expected and isinstance(event, _OUTCOMES) and not self._fields(self._expected[0], event)[1]:
+        elif isinstance(event, _OUTCOMES) and (self._cut_short or self._undecided(event)):
             self._expected.clear()
             self._cut_short = True
         elif self._cut_short:
@@ -201,6 +211,10 @@ class _Check:
         elif isinstance(event, _DECIDED):
             raise _Divergence("diverged", f"{event.type} was recorded, but this code decides nothing here")
         self._claimed = isinstance(event, RunClaimed)
+
+    def _undecided(self, outcome: AnyEvent) -> bool:
+        """Whether the outcome stands where something else had been decided."""
+        return bool(self._expected) and not self._fields(self._expected[0], outcome)[1]
 
     def _as_decided(self, command: Command, record: Recorded) -> None:
         expected, found = self._fields(command, record.event)

@@ -15,6 +15,7 @@ import asyncio
 import json
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,7 +26,7 @@ from benchmarks.recorded_exchanges import CHAT, MESSAGES, Exchange, RecordedServ
 from benchmarks.recorded_meaning import meaning, status_of
 from benchmarks.recorded_requests import as_chat, same_request
 from ledgent.agent import AnthropicModel, Delta, OpenAIModel
-from ledgent.agent.models.port import Model, ModelFailure, ModelReply, ModelRequest
+from ledgent.agent.models.port import AskedTool, Model, ModelFailure, ModelReply, ModelRequest
 
 DEADLINE_S = 30.0
 
@@ -69,10 +70,11 @@ async def play(exchange: Exchange, server: RecordedServer, model: Model, streame
     request, chat, sent = requests_of(exchange, streamed)
     server.exchange, server.status, server.asked = exchange, status_of(exchange), None
     deltas: list[Delta] = []
+    asked: list[AskedTool] = []
     body = json.dumps(chat, ensure_ascii=False).encode(errors="replace")
     got: ModelReply | ModelFailure
     try:
-        got = await model.complete(ModelRequest(exchange.id, 1, body, DEADLINE_S), deltas.append)
+        got = await model.complete(ModelRequest(exchange.id, 1, body, DEADLINE_S), deltas.append, asked.append)
     except ModelFailure as failure:
         got = failure
     except Exception as error:  # noqa: BLE001  # what is no error of ours is a finding, whatever it is
@@ -82,7 +84,7 @@ async def play(exchange: Exchange, server: RecordedServer, model: Model, streame
     if exchange.api == CHAT and server.asked != body:
         return Played(exchange, "not_understood", "the request did not arrive byte for byte", sent=sent)
     try:
-        why = difference(got, meaning(exchange), server.status) or told(got, deltas)
+        why = difference(got, meaning(exchange), server.status) or told(got, deltas, asked)
     except Exception as error:  # noqa: BLE001  # this reading is no better than the other: that is a finding too
         why = f"the recording could not be read: {error!r}"
     outcome = "error" if isinstance(got, ModelFailure) else "decoded"
@@ -147,9 +149,13 @@ def same_calls(ours: list[Call], recorded: list[Call]) -> bool:
     )
 
 
-def told(got: ModelReply | ModelFailure, deltas: list[Delta]) -> str:
-    """How the deltas that were told differ from the reply that they were pieces of; empty: not at all."""
-    if isinstance(got, ModelFailure) or not deltas:
+def told(got: ModelReply | ModelFailure, deltas: list[Delta], asked: Sequence[AskedTool] = ()) -> str:
+    """How what was told while it streamed differs from the reply that it was a part of; empty: not at all."""
+    if isinstance(got, ModelFailure):
+        return ""
+    if tuple(asked) != got.tool_calls[: len(asked)]:
+        return f"the calls told early are {asked!r:.300}, the reply's are {got.tool_calls!r:.300}"
+    if not deltas:
         return ""
     for kind, whole in (("text", got.text), ("reasoning", got.reasoning)):
         pieces = "".join(delta.text for delta in deltas if delta.kind == kind)

@@ -16,6 +16,7 @@ from ledgent.schemas.events import (
     ModelCallCompleted,
     ModelCallFailed,
     ModelCallStarted,
+    ModelCallToolRequested,
     OutputAccepted,
     OutputRejected,
     RetryScheduled,
@@ -128,6 +129,8 @@ class Timeline:
                 return f"allowed by {event.by}" if event.by else "allowed"
             case ModelCallStarted():
                 return f"asks {event.model}{_attempt(event.attempt)}"
+            case ModelCallToolRequested(request=request):
+                return f"asks for {request.name}({arguments_in_short(request.arguments)})"
             case ModelCallCompleted():
                 return _answered(event)
             case ModelCallFailed():

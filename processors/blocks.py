@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from ledgent.processors import runs, spans
 from ledgent.processors.runs import RunRow
-from ledgent.processors.spans import Kind, RunSpans, SpanRow, SpanStatus
+from ledgent.processors.spans import Kind, RunSpans, SpanRow
 from ledgent.schemas.acceptance import Guard, Verdict, advance, judge
 from ledgent.schemas.codec import Envelope, Recorded, Stored, event_of, read_envelope
 from ledgent.schemas.errors import UnreadableRecord
@@ -64,7 +64,7 @@ class Known:
     ahead: dict[str, int] = field(default_factory=dict)
     """Spans that the store had with records that `events` did not have: the last offset of each."""
     answered: SpanRow | None = None
-    """Of the model call that answered last."""
+    """Of the model call that ended last."""
 
     def learn(self, span: SpanRow) -> None:
         """Takes in a span as it is now."""
@@ -72,8 +72,8 @@ class Known:
             self.open_spans[span.span_id] = span
             return
         self.open_spans.pop(span.span_id, None)
-        answers = span.kind == Kind.MODEL_CALL and span.status == SpanStatus.OK
-        if answers and (self.answered is None or self.answered.ended_seq < span.ended_seq):
+        # A failed one too: what it had asked for goes on.
+        if span.kind == Kind.MODEL_CALL and (self.answered is None or self.answered.ended_seq < span.ended_seq):
             self.answered = span
 
 

@@ -39,7 +39,7 @@ WHERE (run_id, seq) IN {places:Array(Tuple(String, UInt64))} AND verdict = {acce
 
 _RUNS = "SELECT * FROM {runs:Identifier} FINAL WHERE run_id IN {run_ids:Array(String)}"
 
-# A span that has ended is touched no more. But the model call that answered last is the parent of spans to come, and
+# A span that has ended is touched no more. But the model call that ended last is the parent of spans to come, and
 # spans past the position are there because a crash came before their records were in `events`.
 _SPANS = """
 WITH transform(
@@ -48,7 +48,7 @@ WITH transform(
 SELECT * FROM {spans:Identifier} FINAL WHERE run_id IN {run_ids:Array(String)} AND (
     ended_seq = 0 OR last_offset > position OR (run_id, ended_seq) IN (
         SELECT run_id, max(ended_seq) FROM {spans:Identifier} FINAL
-        WHERE run_id IN {run_ids:Array(String)} AND kind = 'model_call' AND status = 'ok' GROUP BY run_id
+        WHERE run_id IN {run_ids:Array(String)} AND kind = 'model_call' GROUP BY run_id
     )
 )
 """

@@ -1,7 +1,8 @@
 """The spans of a run, one for each attempt and each wait. Pure: no clock, no ids of its own, no I/O.
 
-The tree reads run > attempts of model calls > attempts of the tool calls that the answer asked for; a wait stands
-beside the attempts that it lies between. Spans are computed here only; pages lay them out.
+The tree reads run > attempts of model calls > attempts of the tool calls that the answer asked for, some of which begin
+while it is still being given; a wait stands beside the attempts that it lies between. Spans are computed here only;
+pages lay them out.
 """
 
 from collections.abc import Mapping
@@ -123,7 +124,7 @@ class RunSpans(NamedTuple):
     open: Mapping[str, SpanRow] = MappingProxyType({})
     """Not yet ended, by span id."""
     answered: str = ""
-    """The span of the model call that answered last: the parent of its tool calls."""
+    """The span of the model call that ended last: the parent of tool calls, unless one is answering just now."""
 
 
 def project(spans: RunSpans, record: Recorded) -> tuple[SpanRow, ...]:
@@ -208,11 +209,12 @@ def _root(spans: RunSpans, envelope: Envelope) -> SpanRow:
 
 def _opened(spans: RunSpans, envelope: Envelope, kind: Kind, call_id: str, attempt: int, name: str) -> SpanRow:
     # A tool call is numbered within the model call that asked for it: `m1.t0`.
-    within_step = "." in call_id and spans.answered
+    answering = (row.span_id for row in spans.open.values() if row.kind == Kind.MODEL_CALL)
+    asked_by = next(answering, spans.answered) if "." in call_id else ""
     return SpanRow(
         run_id=spans.run_id,
         span_id=envelope.span_id,
-        parent_span_id=spans.answered if within_step else _root_id(spans.run_id),
+        parent_span_id=asked_by or _root_id(spans.run_id),
         kind=str(kind),
         name=str(name),
         call_id=call_id,

@@ -17,6 +17,7 @@ from ledgent.schemas.events import (
     ModelCallCompleted,
     ModelCallFailed,
     ModelCallStarted,
+    ModelCallToolRequested,
     OutputAccepted,
     OutputRejected,
     RetryScheduled,
@@ -28,6 +29,7 @@ from ledgent.schemas.events import (
     ToolCallStarted,
     ToolCallUncertain,
 )
+from ledgent.schemas.persistent import PersistentList
 from ledgent.schemas.state import (
     Assistant,
     Message,
@@ -45,24 +47,34 @@ from ledgent.schemas.values import Usage
 Changes = dict[str, Any]
 
 # In Python 3.11 looking a member up in its class costs 0.1 us, which folds feel.
-RUNNING, SETTLED = Phase.RUNNING, Phase.SETTLED
+REQUESTED, RUNNING, LOST, SETTLED = Phase.REQUESTED, Phase.RUNNING, Phase.LOST, Phase.SETTLED
 
 
 def model_call_started(state: RunState, event: ModelCallStarted, _: Envelope) -> Changes:
     spent = state.spent
     if event.attempt == 1:
         spent = replace(spent, steps=spent.steps + 1)
-    return {"model_call": ModelCall(event.call_id, event.attempt), "spent": spent}
+    asked = state.model_call.asked if state.model_call else 0
+    return {"model_call": ModelCall(event.call_id, event.attempt, asked=asked), "spent": spent}
+
+
+def model_call_tool_requested(state: RunState, event: ModelCallToolRequested, _: Envelope) -> Changes:
+    if state.model_call is None:
+        raise TypeError("no model call is under way")
+    call = replace(state.model_call, asked=state.model_call.asked + 1)
+    return {"model_call": call, "tool_calls": {**state.tool_calls, event.request.call_id: ToolCall(event.request)}}
 
 
 def model_call_completed(state: RunState, event: ModelCallCompleted, _: Envelope) -> Changes:
     messages = state.messages.append(Assistant(event.text, event.tool_calls))
+    begun = state.tool_calls
+    calls = {request.call_id: begun.get(request.call_id) or ToolCall(request) for request in event.tool_calls}
     changes: Changes = {
         "model_call": None,
         "spent": _with_usage(state.spent, event.usage, event.cost_usd),
         "output": event.text,
         "checked": False,
-        "tool_calls": {request.call_id: ToolCall(request) for request in event.tool_calls},
+        "tool_calls": calls,
     }
     agent = state.agent
     if agent is not None and agent.policy == "react" and (agent.text_protocol or event.tool_calls):
@@ -71,12 +83,18 @@ def model_call_completed(state: RunState, event: ModelCallCompleted, _: Envelope
         messages = messages.append(*map(User, state.inbox))
         changes["inbox"] = ()
     changes["messages"] = messages
-    return changes
+    return changes | _joined(state, messages, calls) if begun else changes
 
 
 def model_call_failed(state: RunState, event: ModelCallFailed, _: Envelope) -> Changes:
-    failed = ModelCall(event.call_id, event.attempt, Phase.FAILED, event.error)
-    return {"model_call": failed, "spent": _with_usage(state.spent, event.usage, event.cost_usd)}
+    asked = state.model_call.asked if state.model_call else 0
+    failed = ModelCall(event.call_id, event.attempt, Phase.FAILED, event.error, asked=asked)
+    changes: Changes = {"model_call": failed, "spent": _with_usage(state.spent, event.usage, event.cost_usd)}
+    if state.tool_calls:
+        # What has not begun is dropped: nobody knows how the answer would have gone on.
+        begun = {call_id: call for call_id, call in state.tool_calls.items() if call.phase is not REQUESTED}
+        changes |= _cut_short(state, begun)
+    return changes
 
 
 def thought_recorded(state: RunState, event: ThoughtRecorded, _: Envelope) -> Changes:
@@ -201,17 +219,33 @@ def _now(state: RunState, call_id: str, phase: Phase) -> Changes:
 
 
 def _settled(state: RunState, call_id: str, answer: str) -> Changes:
-    """The call is settled; with the last one, all answers join the messages in the order of the calls."""
+    """The call is settled; with the last one, all answers join the messages."""
     call = state.tool_calls[call_id]
     calls = {**state.tool_calls, call_id: ToolCall(call.request, call.attempt, SETTLED, None, answer)}
-    answers: list[Message] = []
+    if state.model_call is None:
+        return _joined(state, state.messages, calls)
+    # The answers follow on the one that asks for them: it must be whole, or be known to have failed.
+    return {"tool_calls": calls} if state.model_call.phase in (RUNNING, LOST) else _cut_short(state, calls)
+
+
+def _cut_short(state: RunState, calls: dict[str, ToolCall]) -> Changes:
+    """Of an answer that failed, the calls that had begun stand for it."""
+    said = Assistant(None, tuple(call.request for call in calls.values()))
+    return _joined(state, state.messages, calls, said) if calls else {"tool_calls": calls}
+
+
+def _joined(
+    state: RunState, messages: PersistentList[Message], calls: dict[str, ToolCall], *asking: Message
+) -> Changes:
+    """The calls; once all are settled, what they gave joins the messages in the order of the calls."""
+    answers = list(asking)
     for call in calls.values():
         if call.phase is not SETTLED:
             return {"tool_calls": calls}
         answers.append(ToolResult(call.request.provider_id, call.answer or ""))
     if state.inbox:
         answers += map(User, state.inbox)
-    return {"tool_calls": {}, "messages": state.messages.append(*answers), "inbox": ()}
+    return {"tool_calls": {}, "messages": messages.append(*answers), "inbox": ()}
 
 
 def _with_usage(spent: Spent, usage: Usage, cost_usd: float | None) -> Spent:

@@ -116,6 +116,15 @@ class ModelCallStarted(Event):
     """SHA-256 of the request's bytes; replay builds the request from the log and compares."""
 
 
+class ModelCallToolRequested(Event):
+    """A call that the model has asked for in full while it is still answering; its answer will begin with these."""
+
+    type: Literal["model_call.tool_requested"] = "model_call.tool_requested"
+    call_id: str
+    attempt: int = 1
+    request: ToolRequest
+
+
 class ModelCallCompleted(Event):
     type: Literal["model_call.completed"] = "model_call.completed"
     call_id: str
@@ -290,6 +299,7 @@ AnyEvent = (
     | RunCancelled
     | RunLimited
     | ModelCallStarted
+    | ModelCallToolRequested
     | ModelCallCompleted
     | ModelCallFailed
     | ThoughtRecorded

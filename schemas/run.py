@@ -159,6 +159,7 @@ _REDUCERS: dict[str, Callable[[RunState, Any, Envelope], Changes]] = {
     "run.cancelled": _run_cancelled,
     "run.limited": _run_limited,
     "model_call.started": calls.model_call_started,
+    "model_call.tool_requested": calls.model_call_tool_requested,
     "model_call.completed": calls.model_call_completed,
     "model_call.failed": calls.model_call_failed,
     "thought.recorded": calls.thought_recorded,

@@ -74,10 +74,12 @@ class ModelCall(msgspec.Struct, frozen=True, gc=False):
     error: ErrorInfo | None = None
     timer_seq: int | None = None
     due_at: datetime | None = None
+    asked: int = 0
+    """How many tool calls its attempts have asked for while they were still answering."""
 
 
 class ToolCall(msgspec.Struct, frozen=True, gc=False):
-    """A tool call of the model's last answer."""
+    """A tool call of the model's last answer, or of the one that it is giving."""
 
     request: ToolRequest
     attempt: int = 0
@@ -127,7 +129,7 @@ class RunState(msgspec.Struct, frozen=True, gc=False):
     """User messages that came while calls were under way."""
     model_call: ModelCall | None = None
     tool_calls: dict[str, ToolCall] = msgspec.field(default_factory=dict)
-    """The calls of the model's last answer by call id, until all are settled."""
+    """The calls of the model's last answer by call id, until all are settled and the answer is whole or given up."""
     spent: Spent = Spent()
     unread: str | None = None
     """The model call whose answer's thought has not been recorded yet."""
@@ -206,6 +208,7 @@ def _call_as_json(call: ModelCall) -> dict[str, Any]:
         "attempt": call.attempt,
         "phase": str(call.phase),
         "error": call.error.message if call.error else None,
+        "asked": call.asked,
     }
 
 

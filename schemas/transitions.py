@@ -43,9 +43,10 @@ MODEL_CALL: dict[tuple[str, str], tuple[str, ...]] = {
 """The model call under way. One that failed is made again at once only when its process had gone away."""
 
 TOOL_CALL: dict[tuple[str, str], tuple[str, ...]] = {
-    (NONE, Phase.REQUESTED): ("model_call.completed", "thought.recorded"),
+    (NONE, Phase.REQUESTED): ("model_call.completed", "model_call.tool_requested", "thought.recorded"),
     (Phase.REQUESTED, Phase.RUNNING): ("tool_call.started",),
     (Phase.REQUESTED, Phase.SETTLED): ("tool_call.rejected",),
+    (Phase.REQUESTED, NONE): ("model_call.failed",),
     (Phase.REQUESTED, Phase.HELD): ("approval.requested",),
     (Phase.HELD, Phase.DUE): ("approval.granted",),
     (Phase.HELD, Phase.SETTLED): ("approval.denied",),
@@ -60,7 +61,10 @@ TOOL_CALL: dict[tuple[str, str], tuple[str, ...]] = {
     (Phase.DUE, Phase.RUNNING): ("tool_call.started",),
     (Phase.DUE, Phase.SETTLED): ("tool_call.rejected",),
 }
-"""A tool call of the last answer. Once all are settled, their answers join the messages."""
+"""A tool call of the last answer. Once all are settled, their answers join the messages.
+
+One that an answer asks for before it is whole is dropped if the answer fails and the call has not begun.
+"""
 
 
 def mermaid(table: Mapping[tuple[str, str], tuple[str, ...]]) -> str:

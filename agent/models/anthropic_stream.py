@@ -14,12 +14,14 @@ from ledgent.agent.models.streaming import DONE, Streamed
 class _Block:
     """A content block under way."""
 
-    __slots__ = ("arguments", "given")
+    __slots__ = ("arguments", "ended", "given", "told")
 
     def __init__(self, given: dict[str, Any]) -> None:
         self.given = given
         """As its start gave it."""
         self.arguments: list[str] = []
+        self.ended = False
+        self.told = False
 
     @property
     def is_call(self) -> bool:
@@ -61,6 +63,8 @@ class StreamedMessage(Streamed):
                 self._start(event.get("index"), fields(event.get("content_block")))
             case "content_block_delta":
                 self._grow(event.get("index"), fields(event.get("delta")))
+            case "content_block_stop":
+                self._stop(event.get("index"))
             case "message_delta":
                 delta = fields(event.get("delta"))
                 self._stop_reason = string(delta.get("stop_reason")) or self._stop_reason
@@ -69,7 +73,7 @@ class StreamedMessage(Streamed):
             case "message_stop":
                 self.done = True
             case _:
-                pass  # pings, the ends of blocks, and what newer servers may send besides
+                pass  # pings, and what newer servers may send besides
 
     def reply(self) -> ModelReply:
         """The reply. Raises ModelFailure: the stream was cut, or its content withheld."""
@@ -116,9 +120,30 @@ class StreamedMessage(Streamed):
         self._has_text = self._has_text or bool(string(text))
         self._piece("reasoning", self._reasoning, delta.get("thinking"))
         self._piece("text", self._text, text)
-        block = self._open.get(shown(index)) or (self._blocks[-1] if self._blocks else None)
-        if block is not None and block.is_call:
-            self._piece("tool_arguments", block.arguments, delta.get("partial_json"))
+        block = self._block(index)
+        if block is None or not block.is_call:
+            return
+        more = delta.get("partial_json")
+        if not block.told:
+            self._piece("tool_arguments", block.arguments, more)
+        elif isinstance(more, str) and more.strip():
+            raise malformed(f"the stream goes on with a tool call that had ended: {shown(more)}")
+
+    def _stop(self, index: object) -> None:
+        """The block has ended. Tells of the calls that have, up to the first that has not."""
+        block = self._block(index)
+        if block is None or not block.is_call or self.on_call is None:
+            return
+        block.ended = True
+        for number, call in enumerate(block for block in self._blocks if block.is_call):
+            if not call.ended:
+                return
+            if not call.told:
+                call.told = True
+                self._tell(asked_tool(call.given, number, "".join(call.arguments)))
+
+    def _block(self, index: object) -> _Block | None:
+        return self._open.get(shown(index)) or (self._blocks[-1] if self._blocks else None)
 
     def _count(self, usage: object) -> None:
         """Counts are of the whole answer so far: what a later event tells anew replaces what it told before."""

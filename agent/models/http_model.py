@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import JsonValue, ValidationError
 
 from ledgent.agent.models.failures import is_error
-from ledgent.agent.models.port import Delta, ModelFailure, ModelReply, ModelRequest
+from ledgent.agent.models.port import AskedTool, Delta, ModelFailure, ModelReply, ModelRequest
 from ledgent.agent.models.prices import Bill, Price, bill_at, price_of
 from ledgent.agent.models.reading import parse
 from ledgent.agent.models.streaming import EventData, Streamed
@@ -98,10 +98,16 @@ class HttpModel(ABC):
         """Whether replies will carry their cost."""
         return self._price is not None
 
-    async def complete(self, request: ModelRequest, on_delta: Callable[[Delta], None] | None = None) -> ModelReply:
-        """The answer. Raises ModelFailure, and nothing else but asyncio.CancelledError and what `on_delta` raises."""
+    async def complete(
+        self,
+        request: ModelRequest,
+        on_delta: Callable[[Delta], None] | None = None,
+        on_call: Callable[[AskedTool], None] | None = None,
+    ) -> ModelReply:
+        """The answer. Raises ModelFailure, and nothing else but asyncio.CancelledError and what a listener raises."""
         began = perf_counter()
         streamed = self._streamed(request.call_id, on_delta, lambda: (perf_counter() - began) * 1000)
+        streamed.on_call = on_call
         try:
             async with asyncio.timeout(request.timeout_s):
                 reply = await self._answer(request.body, streamed)

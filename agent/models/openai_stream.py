@@ -25,21 +25,35 @@ from ledgent.agent.models.streaming import DONE, Streamed
 class _Call:
     """A tool call under way."""
 
-    __slots__ = ("arguments", "id", "index", "name")
+    __slots__ = ("arguments", "empty", "id", "index", "name", "told", "whole")
 
     def __init__(self, index: int | None, id: str | None) -> None:
         self.index = index
         self.id = id
         self.name = ""
         self.arguments: list[str] = []
+        self.whole = False
+        """Whether its arguments were found to be an object."""
+        self.empty = False
+        """Whether that object is empty."""
+        self.told = False
 
     def is_whole(self) -> bool:
         """Whether its arguments are an object already, so that more of them belong to another call."""
+        return self._object() is not None
+
+    def look(self) -> None:
+        """Notes whether its arguments are an object by now."""
+        found = self._object()
+        self.whole, self.empty = found is not None, found == {}
+
+    def _object(self) -> dict[str, Any] | None:
         text = "".join(self.arguments)
         try:
-            return text.rstrip().endswith("}") and isinstance(orjson.loads(text), dict)
+            found = orjson.loads(text) if text.rstrip().endswith("}") else None
         except orjson.JSONDecodeError:
-            return False
+            return None
+        return found if isinstance(found, dict) else None
 
 
 class StreamedReply(Streamed):
@@ -52,6 +66,8 @@ class StreamedReply(Streamed):
         self._refusal: list[str] = []
         self._reasoning: list[str] = []
         self._calls: list[_Call] = []
+        self._told = 0
+        """How many of them the listener knows."""
         self._finish_reason: str | None = None
         self._model: str | None = None
         self._id: str | None = None
@@ -151,7 +167,32 @@ class StreamedReply(Streamed):
         # A name comes whole, in pieces, or whole again with every piece of the arguments.
         if name and name != call.name and not call.arguments:
             call.name += name
+        if call.told:
+            if text.strip():
+                raise malformed(f"the stream goes on with a tool call that was whole: {shown(text)}")
+            return
         self._piece("tool_arguments", call.arguments, text)
+        if self.on_call is not None:
+            if text.strip():
+                call.whole = False
+            if text.rstrip().endswith("}"):
+                call.look()
+            self._tell_whole()
+
+    def _tell_whole(self) -> None:
+        """Tells of the calls that are whole, up to the first that is not.
+
+        An empty object may only hold the place of what is yet to come, until a later call has arguments. One that
+        never shows whether it is whole, for it has no arguments or no id, is told with the reply.
+        """
+        for number, call in enumerate(self._calls[self._told :], self._told + 1):
+            if not (call.whole and call.id and call.name):
+                return
+            if call.empty and not any(later.arguments for later in self._calls[number:]):
+                return
+            call.told = True
+            self._told = number
+            self._tell(AskedTool(call.id, call.name, "".join(call.arguments)))
 
     def _call(self, index: int | None, id: str | None, name: str | None, arguments: str) -> _Call:
         """The call that a piece belongs to: indexes are missing with some servers and used twice by others."""

@@ -73,8 +73,17 @@ class Model(Protocol):
         """What a run freezes of it."""
         ...
 
-    async def complete(self, request: ModelRequest, on_delta: Callable[[Delta], None] | None = None) -> ModelReply:
-        """The answer. Raises ModelFailure, and nothing else but asyncio.CancelledError."""
+    async def complete(
+        self,
+        request: ModelRequest,
+        on_delta: Callable[[Delta], None] | None = None,
+        on_call: Callable[[AskedTool], None] | None = None,
+    ) -> ModelReply:
+        """The answer. Raises ModelFailure, and nothing else but asyncio.CancelledError.
+
+        `on_call` is told of tool calls as soon as they are whole, in their order: the reply's `tool_calls` begin with
+        them. A model that does not stream tells none.
+        """
         ...
 
     def priced(self) -> bool:

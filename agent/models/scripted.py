@@ -55,7 +55,10 @@ class Reply:
 
 
 class Fail:
-    """A failure: `Fail("rate_limited", retry_after_s=0.05)`. Whether it may pass is as usual for its code."""
+    """A failure: `Fail("rate_limited", retry_after_s=0.05)`. Whether it may pass is as usual for its code.
+
+    `after` is what a streamed answer has said before it breaks off.
+    """
 
     def __init__(
         self,
@@ -65,6 +68,7 @@ class Fail:
         retryable: bool | None = None,
         retry_after_s: float | None = None,
         status: int | None = None,
+        after: Reply | None = None,
     ) -> None:
         if code not in set(ErrorCode):
             raise UsageError(f"Fail({code!r}): there is no such code; there are {', '.join(sorted(ErrorCode))}")
@@ -75,6 +79,7 @@ class Fail:
             retry_after_s=retry_after_s,
             status=status,
         )
+        self.after = after
 
 
 Outcome = str | Call | Sequence[Call] | Reply | Fail
@@ -130,15 +135,21 @@ class ScriptedModel:
         """Whether replies will carry their cost."""
         return self._price is not None
 
-    async def complete(self, request: ModelRequest, on_delta: Callable[[Delta], None] | None = None) -> ModelReply:
+    async def complete(
+        self,
+        request: ModelRequest,
+        on_delta: Callable[[Delta], None] | None = None,
+        on_call: Callable[[AskedTool], None] | None = None,
+    ) -> ModelReply:
         """The answer. Raises ModelFailure, and nothing else but asyncio.CancelledError."""
         outcome = self._outcome(request)
+        said = outcome.after if isinstance(outcome, Fail) else outcome
         try:
             async with asyncio.timeout(request.timeout_s):
-                if not isinstance(outcome, Reply) or not self._spec.stream:
+                if said is None or not self._spec.stream:
                     await asyncio.sleep(self._delay_s)
                 else:
-                    await self._stream(request.call_id, outcome, on_delta)
+                    await self._stream(request.call_id, said, on_delta, on_call)
         except TimeoutError:
             message = f"the script gave no answer within {request.timeout_s:g} s"
             raise ModelFailure(ErrorInfo(code=ErrorCode.TIMEOUT, message=message, retryable=True)) from None
@@ -171,17 +182,26 @@ class ScriptedModel:
             return Fail(ErrorCode.INVALID_REQUEST, message)
         return self._turns[number - 1]
 
-    async def _stream(self, call_id: str, reply: Reply, on_delta: Callable[[Delta], None] | None) -> None:
-        """Tells the answer word by word, the delay spread over the words."""
-        pieces = [Delta(call_id, "reasoning", word) for word in _words(reply.reasoning)]
-        pieces += [Delta(call_id, "text", word) for word in _words(reply.text)]
-        pieces += [Delta(call_id, "tool_arguments", call.arguments) for call in reply.calls]
+    async def _stream(
+        self,
+        call_id: str,
+        reply: Reply,
+        on_delta: Callable[[Delta], None] | None,
+        on_call: Callable[[AskedTool], None] | None,
+    ) -> None:
+        """Tells the answer word by word and call by call, the delay spread over them."""
+        pieces: list[tuple[Delta, AskedTool | None]] = []
+        pieces += [(Delta(call_id, "reasoning", word), None) for word in _words(reply.reasoning)]
+        pieces += [(Delta(call_id, "text", word), None) for word in _words(reply.text)]
+        pieces += [(Delta(call_id, "tool_arguments", call.arguments), call) for call in _asked(call_id, reply)]
         if not pieces:
             await asyncio.sleep(self._delay_s)
-        for piece in pieces:
+        for piece, call in pieces:
             await asyncio.sleep(self._delay_s / len(pieces))
             if on_delta is not None:
                 on_delta(piece)
+            if on_call is not None and call is not None:
+                on_call(call)
 
     def _reply(self, request: ModelRequest, reply: Reply) -> ModelReply:
         written = len(reply.text or "") + len(reply.reasoning or "") + sum(len(c.arguments) for c in reply.calls)
@@ -195,10 +215,7 @@ class ScriptedModel:
             cost = cost_at(self._price, usage)
         return ModelReply(
             text=reply.text,
-            tool_calls=tuple(
-                AskedTool(f"call_{request.call_id}_{number}", call.tool, call.arguments)
-                for number, call in enumerate(reply.calls)
-            ),
+            tool_calls=_asked(request.call_id, reply),
             reasoning=reply.reasoning,
             usage=usage,
             cost_usd=cost,
@@ -216,6 +233,12 @@ def _checked(turn: Turn) -> Turn:
         if not known:
             raise UsageError(f"{outcome!r} is no turn: a text, Call, Reply, Fail, Attempts or a list of Calls is one")
     return turn
+
+
+def _asked(call_id: str, reply: Reply) -> tuple[AskedTool, ...]:
+    return tuple(
+        AskedTool(f"call_{call_id}_{number}", call.tool, call.arguments) for number, call in enumerate(reply.calls)
+    )
 
 
 def _words(text: str | None) -> list[str]:

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
-from ledgent.agent.models.port import Delta, ModelFailure, ModelReply
+from ledgent.agent.models.port import AskedTool, Delta, ModelFailure, ModelReply
 from ledgent.agent.models.prices import Bill
 from ledgent.schemas.errors import ErrorCode, ErrorInfo
 
@@ -77,6 +77,8 @@ class Streamed(ABC):
         """As last told: what a failure had used by then."""
         self.done = False
         """Whether the server has said that nothing more comes."""
+        self.on_call: Callable[[AskedTool], None] | None = None
+        """Told of each tool call that is whole, in their order. None changes once it has been told."""
         self._call_id = call_id
         self._on_delta = on_delta
         self._elapsed_ms = elapsed_ms
@@ -112,6 +114,10 @@ class Streamed(ABC):
         pieces.append(text)
         if self._on_delta is not None:
             self._on_delta(Delta(self._call_id, kind, text))
+
+    def _tell(self, call: AskedTool) -> None:
+        if self.on_call is not None:
+            self.on_call(call)
 
     def _cut(self, missing: str) -> ModelFailure:
         message = f"the stream was cut: it ended without {missing}"

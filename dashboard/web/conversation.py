@@ -1,6 +1,6 @@
 """A run as the talk it was: who said what, which tools were called and what they gave. Pure: records in, turns out."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ledgent.dashboard.timeline import took, what_of_the_run
@@ -9,6 +9,7 @@ from ledgent.schemas.events import (
     MessageReceived,
     ModelCallCompleted,
     ModelCallFailed,
+    ModelCallToolRequested,
     OutputRejected,
     RetryScheduled,
     RunCancelled,
@@ -62,6 +63,7 @@ def turns_of(records: Sequence[Recorded]) -> list[Turn]:
     """The talk so far, in order."""
     turns: list[Turn] = []
     uses: dict[str, ToolUse] = {}
+    early: list[ToolUse] = []
     for record in records:
         event = record.event
         match event:
@@ -72,11 +74,17 @@ def turns_of(records: Sequence[Recorded]) -> list[Turn]:
                     turns.append(Turn("user", record.seq, event.input))
             case MessageReceived():
                 turns.append(Turn("user", record.seq, event.text))
+            case ModelCallToolRequested():
+                use = uses[event.request.call_id] = ToolUse(event.request)
+                early.append(use)
             case ModelCallCompleted():
-                turn = _answer(record.seq, event)
+                turn = _answer(record.seq, event, uses)
+                early = []
                 uses = {use.request.call_id: use for use in turn.tools}
                 turns.append(turn)
             case ModelCallFailed():
+                turns += _unfinished(record.seq, [use for use in early if use.seq])
+                early = []
                 said = f"Attempt {event.attempt} of {event.call_id} failed, {event.error.code}: {event.error.message}"
                 turns.append(Turn("note", record.seq, said, tone="bad"))
             case RetryScheduled():
@@ -90,14 +98,19 @@ def turns_of(records: Sequence[Recorded]) -> list[Turn]:
                 turns.append(_end(record.seq, event))
             case _:
                 _settle(uses, record)
-    return turns
+    return turns + _unfinished(records[-1].seq if records else 0, early)
 
 
-def _answer(seq: int, event: ModelCallCompleted) -> Turn:
+def _unfinished(seq: int, early: Sequence[ToolUse]) -> list[Turn]:
+    """What an answer that is not whole has asked for."""
+    return [Turn("assistant", seq, tools=tuple(early))] if early else []
+
+
+def _answer(seq: int, event: ModelCallCompleted, uses: Mapping[str, ToolUse]) -> Turn:
     usage = event.usage
     used = f"{usage.input_tokens:,} → {usage.output_tokens:,} tokens" if usage.input_tokens else ""
     facts = tuple(fact for fact in (event.model or "", used, took(event.duration_ms)) if fact)
-    tools = tuple(ToolUse(request) for request in event.tool_calls)
+    tools = tuple(uses.get(request.call_id) or ToolUse(request) for request in event.tool_calls)
     return Turn("assistant", seq, event.text or "", event.reasoning or "", tools, facts=facts)
 
 

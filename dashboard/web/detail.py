@@ -18,6 +18,7 @@ from ledgent.schemas.events import (
     AnyEvent,
     ModelCallCompleted,
     ModelCallStarted,
+    ModelCallToolRequested,
     RetryScheduled,
     RunStarted,
     ToolCallStarted,
@@ -177,6 +178,8 @@ def _arguments(event: AnyEvent | None, span: SpanRow, history: History) -> str |
         return event.arguments
     # A rejected call never started: what was asked for is in the answer before.
     for record in reversed(history.records[: span.started_seq]):
+        if isinstance(record.event, ModelCallToolRequested) and record.event.request.call_id == span.call_id:
+            return record.event.request.arguments
         if isinstance(record.event, ModelCallCompleted):
             return next((call.arguments for call in record.event.tool_calls if call.call_id == span.call_id), None)
     return None

@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from ledgent.agent.commands import AskApproval, CallModel, CallTool, CheckOutput, Command, Record, ScheduleRetry
-from ledgent.agent.decide import decide
+from ledgent.agent.decide import decide, may_begin_early
 from ledgent.agent.terminators import when
 from ledgent.agent.writing import RunWriter
 from ledgent.producers.memory import MemoryLog
@@ -15,6 +15,7 @@ from ledgent.schemas.acceptance import Guard
 from ledgent.schemas.agents import AgentSpec, Limits, OutputSpec, RetryPolicy
 from ledgent.schemas.errors import ErrorCode, ErrorInfo
 from ledgent.schemas.events import (
+    TERMINAL_TYPES,
     AnyEvent,
     ApprovalDenied,
     ApprovalGranted,
@@ -23,6 +24,7 @@ from ledgent.schemas.events import (
     ModelCallCompleted,
     ModelCallFailed,
     ModelCallStarted,
+    ModelCallToolRequested,
     OutputAccepted,
     OutputRejected,
     RetryScheduled,
@@ -37,7 +39,7 @@ from ledgent.schemas.events import (
     ToolCallRejected,
     ToolCallStarted,
 )
-from ledgent.schemas.state import Phase, RunState, ToolCall
+from ledgent.schemas.state import Assistant, Phase, RunState, ToolCall, ToolResult
 from ledgent.schemas.terminators import StopWords, TokenBudget
 from ledgent.schemas.transitions import NONE
 from ledgent.schemas.values import ToolRequest, Usage
@@ -61,7 +63,7 @@ LIMITS = st.lists(st.sampled_from(sorted(BOUNDS)), max_size=2, unique=True).flat
     lambda names: st.builds(Limits, **{name: BOUNDS[name] for name in names})
 )
 SPECS = st.builds(
-    lambda conversational, terminators, attempts, output, way, approval: SPEC.model_copy(
+    lambda conversational, terminators, attempts, output, way, approval, stream: SPEC.model_copy(
         update={
             "conversational": conversational,
             "terminators": tuple(terminators),
@@ -71,7 +73,7 @@ SPECS = st.builds(
             "tools": tuple(
                 tool.model_copy(update={"approval": approval and tool.name == "pay"}) for tool in SPEC.tools
             ),
-            "model": SPEC.model.model_copy(update={"retry": RetryPolicy(attempts=attempts)}),
+            "model": SPEC.model.model_copy(update={"retry": RetryPolicy(attempts=attempts), "stream": stream}),
         }
     ),
     st.booleans(),
@@ -82,6 +84,7 @@ SPECS = st.builds(
     st.integers(1, 4),
     st.sampled_from([None, None, OutputSpec(name="Receipt", json_schema={}, attempts=2)]),
     st.sampled_from([("tool_loop", False), ("react", False), ("react", True)]),
+    st.booleans(),
     st.booleans(),
 )
 ERRORS = [code for code in ErrorCode if code is not ErrorCode.INTERRUPTED]
@@ -108,6 +111,10 @@ class Play:
         self.steps: dict[str, list[tuple[str, str, str]]] = {"run": [], "model": [], "tool": []}
         """Before, after, event, wherever one of them moved on."""
         self.requests = 0
+        self.told: list[ToolRequest] = []
+        """What the model call under way has asked for so far."""
+        self.owed: dict[str, str] = {}
+        """By provider id, what tools gave that the model has not been told yet."""
         self.writer = RunWriter(MemoryLog(), RunState("run"), Guard(), self.clock)
         self.writer.claim()
         self.put(RunClaimed(reason="started"))
@@ -135,7 +142,8 @@ class Play:
         for call_id in dict.fromkeys([*before.tool_calls, *after.tool_calls]):
             old, new = before.tool_calls.get(call_id), after.tool_calls.get(call_id)
             if old is None or old.phase is not Phase.SETTLED:  # with the last one, all settled ones go
-                note("tool", old.phase if old else NONE, new.phase if new else Phase.SETTLED)
+                gone = NONE if event == "model_call.failed" else Phase.SETTLED
+                note("tool", old.phase if old else NONE, new.phase if new else gone)
 
     def decided(self) -> None:
         """Records what is decided, as the worker does."""
@@ -152,9 +160,15 @@ class Play:
         spent, limits = self.state.spent, self.limits
         match command:
             case Record(event):
+                if event.type in TERMINAL_TYPES:
+                    calls = (self.state.model_call, *self.state.tool_calls.values())
+                    assert Phase.RUNNING not in [call.phase for call in calls if call]
                 self.put(event)
             case CallModel(call_id, attempt):
                 self.once(call_id, attempt)
+                assert not self.state.tool_calls, "it is asked before it can be told what its tools gave"
+                self.told = []
+                self.tell()
                 assert limits.tokens is None or spent.tokens < limits.tokens
                 assert limits.cost_usd is None or spent.cost_usd < limits.cost_usd
                 asked = ModelCallStarted(
@@ -164,6 +178,7 @@ class Play:
             case CallTool(call_id, attempt):
                 self.once(call_id, attempt)
                 request = self.state.tool_calls[call_id].request
+                self.may_begin(request.name)
                 if request.arguments == "not JSON":
                     self.put(
                         ToolCallRejected(
@@ -180,6 +195,7 @@ class Play:
                 )
                 self.put(called)
             case AskApproval(call_id):
+                assert self.state.model_call is None
                 request = self.state.tool_calls[call_id].request
                 self.put(ApprovalRequested(call_id=call_id, name=request.name, arguments=request.arguments))
             case CheckOutput(attempt):
@@ -191,6 +207,35 @@ class Play:
                 self.put(RetryScheduled(call_id=call_id, attempt=attempt, delay_s=least_s, code=code))
         assert limits.steps is None or self.state.spent.steps <= limits.steps
         assert limits.tool_calls is None or self.state.spent.tool_calls <= limits.tool_calls
+
+    def may_begin(self, name: str) -> None:
+        model, spec = self.state.model_call, self.spec.tool(name)
+        if model is None:
+            return
+        assert model.phase in (Phase.RUNNING, Phase.FAILED)
+        assert spec is not None
+        waits = spec.approval or spec.ends_run
+        assert not waits, "for the whole answer"
+        if model.error is not None:
+            assert model.error.retryable
+            assert model.attempt < self.spec.model.retry.attempts, "nothing begins any more"
+
+    def tell(self) -> None:
+        """The model is told of each call with its result, once each, and of nothing that it has not asked for."""
+        if self.spec.text_protocol:
+            return  # its calls are in the text
+        open_calls: list[str] = []
+        for message in self.state.messages:
+            if isinstance(message, Assistant):
+                assert not open_calls
+                open_calls = [request.provider_id for request in message.tool_calls]
+            elif isinstance(message, ToolResult):
+                assert message.provider_id == open_calls.pop(0)
+                assert self.owed.pop(message.provider_id, message.text) == message.text
+            else:
+                assert not open_calls
+        assert not open_calls
+        assert not self.owed, "what a tool gave is lost"
 
     def once(self, call_id: str, attempt: int) -> None:
         self.started[call_id, attempt] += 1
@@ -210,6 +255,8 @@ class Play:
         model = self.state.model_call
         if model and model.phase is Phase.RUNNING:
             found += [lambda: self.answered(model.call_id, model.attempt)] * 6
+            if may_begin_early(self.state, self.spec):
+                found += [lambda: self.asks(model.call_id, model.attempt)] * 6
         for call_id, call in self.state.tool_calls.items():
             if call.phase is Phase.HELD:
                 found += [lambda call_id=call_id: self.answered_by_a_person(request, call_id)] * 6
@@ -242,18 +289,27 @@ class Play:
         self.writer.claim()
         self.put(RunClaimed(reason="taken_over"))
 
+    def requested(self, call_id: str, number: int) -> ToolRequest:
+        id = f"{call_id}.t{number}"
+        name, arguments = self.dice.choice(NAMES), self.dice.choice(ARGUMENTS)
+        return ToolRequest(call_id=id, provider_id=f"p{id}", name=name, arguments=arguments)
+
+    def asks(self, call_id: str, attempt: int) -> None:
+        """The model has asked for a tool call, and goes on."""
+        assert self.state.model_call is not None
+        request = self.requested(call_id, self.state.model_call.asked)
+        self.told.append(request)
+        self.put(ModelCallToolRequested(call_id=call_id, attempt=attempt, request=request))
+
     def answered(self, call_id: str, attempt: int) -> None:
         usage = Usage(input_tokens=self.dice.randrange(200), output_tokens=self.dice.randrange(200))
         cost = self.dice.choice([None, self.dice.random()])
         if self.dice.random() < 0.2:
             self.put(ModelCallFailed(call_id=call_id, attempt=attempt, error=self.error(), usage=usage, cost_usd=cost))
             return
-        asked = tuple(
-            ToolRequest(call_id=f"{call_id}.t{n}", provider_id=f"p{n}", name=name, arguments=arguments)
-            for n, (name, arguments) in enumerate(
-                (self.dice.choice(NAMES), self.dice.choice(ARGUMENTS)) for _ in range(self.dice.choice([0, 1, 1, 2, 4]))
-            )
-        )
+        first = self.state.model_call.asked if self.state.model_call else 0
+        more = (self.requested(call_id, first + n) for n in range(self.dice.choice([0, 1, 1, 2, 4])))
+        asked = (*self.told, *more)
         text = self.dice.choice([None, "", "well", "well", "stop", *ACTS])
         self.put(
             ModelCallCompleted(
@@ -272,6 +328,7 @@ class Play:
             self.put(ToolCallFailed(call_id=call_id, attempt=call.attempt, error=self.error()))
         else:
             result = self.dice.choice(["", "same", "other"])
+            self.owed[call.request.provider_id] = result
             self.put(ToolCallCompleted(call_id=call_id, attempt=call.attempt, result=result, duration_ms=1))
 
     def on(self) -> None:

@@ -6,8 +6,8 @@ from typing import NamedTuple, Self
 
 import orjson
 
-Step = bytes | float
-"""Bytes to send, or seconds to wait."""
+Step = bytes | float | asyncio.Event
+"""Bytes to send, seconds to wait, or what to wait for."""
 
 
 class Seen(NamedTuple):
@@ -69,6 +69,8 @@ class RawServer:
             if isinstance(step, bytes):
                 writer.write(step)
                 await writer.drain()
+            elif isinstance(step, asyncio.Event):
+                await step.wait()
             else:
                 await asyncio.sleep(step)
         # Without a length nobody can tell where an answer ends but by the end of the connection.

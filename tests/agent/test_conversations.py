@@ -1,11 +1,12 @@
 """Conversations: one run, several messages, here or through the log, busy or not."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
-from ledgent.agent import Agent, Call, Delta, Fail, Limits, Reply, ScriptedModel, tool
+from ledgent.agent import Agent, Call, Fail, Limits, Reply, ScriptedModel, tool
 from ledgent.agent.models.port import ModelReply, ModelRequest
 from ledgent.agent.models.scripted import Turn
 from ledgent.agent.worker import Worker
@@ -54,10 +55,10 @@ class Hanging(ScriptedModel):
         super().__init__(turns)
         self.at = at
 
-    async def complete(self, request: ModelRequest, on_delta: Callable[[Delta], None] | None = None) -> ModelReply:
+    async def complete(self, request: ModelRequest, on_delta: Any = None, on_call: Any = None) -> ModelReply:
         if request.call_id == self.at:
             await asyncio.sleep(30)
-        return await super().complete(request, on_delta)
+        return await super().complete(request, on_delta, on_call)
 
 
 class TestHere:

@@ -1,7 +1,7 @@
 """The further ways in: batches, streams with what was said so far, sync twins, resets, stops from outside."""
 
 import asyncio
-from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -77,11 +77,11 @@ class TestBatches:
 class Stuttering(ScriptedModel):
     """Breaks off its first attempt after a word."""
 
-    async def complete(self, request: ModelRequest, on_delta: Callable[[Delta], None] | None = None) -> ModelReply:
+    async def complete(self, request: ModelRequest, on_delta: Any = None, on_call: Any = None) -> ModelReply:
         if request.attempt == 1 and on_delta is not None:
             on_delta(Delta(request.call_id, "text", "We"))
             raise ModelFailure(ErrorInfo(code=ErrorCode.CONNECTION, message="cut", retryable=True, retry_after_s=0))
-        return await super().complete(request, on_delta)
+        return await super().complete(request, on_delta, on_call)
 
 
 class TestStreams:

@@ -4,10 +4,11 @@ import asyncio
 import hashlib
 import json
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
-from ledgent.agent import Agent, Attempts, Call, Delta, Fail, Limits, Reply, RetryPolicy, ScriptedModel, tool
+from ledgent.agent import Agent, Attempts, Call, Fail, Limits, Reply, RetryPolicy, ScriptedModel, tool
 from ledgent.agent.models.port import AskedTool, ModelFailure, ModelReply, ModelRequest
 from ledgent.agent.models.prices import Price
 from ledgent.producers.memory import MemoryLog
@@ -34,7 +35,7 @@ class ModelOf:
 
     async def aclose(self) -> None: ...
 
-    async def complete(self, request: ModelRequest, on_delta: Callable[[Delta], None] | None = None) -> ModelReply:
+    async def complete(self, request: ModelRequest, on_delta: Any = None, on_call: Any = None) -> ModelReply:
         self.requests.append(request)
         answer = self._answer(request)
         if asyncio.iscoroutine(answer):

@@ -1,9 +1,11 @@
 from collections.abc import Callable
 from typing import Any
 
+import orjson
 import pytest
 
-from ledgent.agent.models.port import AskedTool, Delta
+from ledgent.agent.models.openai_stream import StreamedReply
+from ledgent.agent.models.port import AskedTool, Delta, ModelFailure
 from ledgent.agent.models.streaming import EventData
 from ledgent.schemas.errors import ErrorCode
 from ledgent.schemas.values import Usage
@@ -189,6 +191,57 @@ async def test_a_chunk_that_is_none_is_a_malformed_response(chunk: str) -> None:
 async def test_pieces_of_tool_calls_find_their_call(pieces: list[dict[str, Any]], calls: list[tuple[str, ...]]) -> None:
     reply = await streamed_reply(*(a_call(**piece) for piece in pieces), a_chunk(finish="tool_calls"))
     assert reply.tool_calls == tuple(AskedTool(*call) for call in calls)
+
+
+A = {"index": 0, "id": "a", "name": "f"}
+B = {"index": 1, "id": "b", "name": "g"}
+
+
+@pytest.mark.parametrize(
+    ("pieces", "told"),
+    [
+        # Once its arguments are an object, before anything else comes.
+        ([{**A, "arguments": '{"x":'}, {"index": 0, "arguments": '{"y":1}'}, {"index": 0, "arguments": "}"}], [3]),
+        ([{**A, "arguments": '{"x":1}'}, {**B, "arguments": '{"x":2}'}], [1, 2]),
+        # Interleaved: each when it is whole, but never before those that stand before it.
+        ([{**A, "arguments": '{"x":'}, {**B, "arguments": "{"}, {"index": 0, "arguments": "1}"}], [3]),
+        ([A, {**B, "arguments": '{"x":2}'}, {"index": 0, "arguments": '{"x":1}'}], [3, 3]),
+        # An empty object may hold the place of another, and so may nothing at all.
+        ([{**A, "arguments": "{}"}], []),
+        ([{**A, "arguments": "{ }"}, B], []),
+        ([{**A, "arguments": "{}"}, B, {"index": 1, "arguments": "{"}], [3]),
+        ([A, {**B, "arguments": '{"x":1}'}], []),
+        # Its name or id may come late; without either it is told with the reply.
+        ([{"index": 0, "name": "f", "arguments": '{"x":1}'}, {"index": 0, "id": "a"}], [2]),
+        ([{"index": 0, "name": "f", "arguments": '{"x":1}'}], []),
+        # White space after it is none of it.
+        ([{**A, "arguments": '{"x":1}'}, {"index": 0, "arguments": " \n"}], [1]),
+        ([{**A, "arguments": '["x"]'}], []),
+        ([{**A, "arguments": {"x": 1}}], [1]),
+    ],
+)
+async def test_a_tool_call_is_told_once_it_is_whole(pieces: list[dict[str, Any]], told: list[int]) -> None:
+    """`told`: after how many pieces each was."""
+    streamed = StreamedReply("m1", None, lambda: 0.0)
+    calls: list[tuple[int, AskedTool]] = []
+    for number, piece in enumerate(pieces, 1):
+        streamed.on_call = lambda call, number=number: calls.append((number, call))
+        streamed.add(orjson.dumps(a_call(**piece)))
+    streamed.add(orjson.dumps(a_chunk(finish="tool_calls")))
+    assert [number for number, _ in calls] == told
+    reply = streamed.reply()
+    assert tuple(call for _, call in calls) == reply.tool_calls[: len(calls)]
+
+
+@pytest.mark.parametrize("more", ["x", '{"x":2}', "}"])
+async def test_a_tool_call_that_was_told_does_not_change_any_more(more: str) -> None:
+    streamed = StreamedReply("m1", None, lambda: 0.0)
+    streamed.on_call = lambda _: None
+    streamed.add(orjson.dumps(a_call(**A, arguments='{"x":1}')))
+    with pytest.raises(ModelFailure) as raised:
+        streamed.add(orjson.dumps(a_call(index=0, arguments=more)))
+    assert raised.value.error.code is ErrorCode.MALFORMED_RESPONSE
+    assert raised.value.error.retryable
 
 
 async def test_only_the_first_of_several_answers_is_read() -> None:

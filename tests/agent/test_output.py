@@ -64,9 +64,9 @@ async def test_any_other_goes_back_to_the_model_with_what_is_wrong(log: MemoryLo
     seen: list[Any] = []
 
     class Listening(ScriptedModel):
-        async def complete(self, request: ModelRequest, on_delta: Any = None) -> ModelReply:
+        async def complete(self, request: ModelRequest, on_delta: Any = None, on_call: Any = None) -> ModelReply:
             seen.append(orjson.loads(request.body))
-            return await super().complete(request, on_delta)
+            return await super().complete(request, on_delta, on_call)
 
     turns = ["I cannot read it.", '{"shop": "Velo", "usd": 0, "on": "yesterday"}', GOOD]
     result = await clerk().but(model=Listening(turns)).run("read it", log=log)

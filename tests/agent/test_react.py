@@ -30,9 +30,9 @@ class Listening(ScriptedModel):
         super().__init__(turns)
         self.asked: list[dict[str, Any]] = []
 
-    async def complete(self, request: ModelRequest, on_delta: Any = None) -> ModelReply:
+    async def complete(self, request: ModelRequest, on_delta: Any = None, on_call: Any = None) -> ModelReply:
         self.asked.append(orjson.loads(request.body))
-        return await super().complete(request, on_delta)
+        return await super().complete(request, on_delta, on_call)
 
 
 ACT = 'Thought: I add them.\nAction: add\nAction Input: {"a": 1, "b": 2}'

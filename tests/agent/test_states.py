@@ -12,19 +12,20 @@ from ledgent.schemas.transitions import MODEL_CALL, NONE, RUN, TOOL_CALL, docume
 from tests.agent.playing import Play
 from tests.schemas.chain import SPEC
 
-RUNS = 600
+RUNS = 1000
 STATES = Path(__file__).parents[2] / "docs" / "states.md"
 
 
 def spec_of(dice: random.Random) -> AgentSpec:
     tools = tuple(tool.model_copy(update={"approval": tool.name == "pay"}) for tool in SPEC.tools)
+    policy = dice.choice(["react", "tool_loop"])
     return SPEC.model_copy(
         update={
             "tools": tools,
             "conversational": dice.random() < 0.5,
-            "policy": "react",
-            "text_protocol": dice.random() < 0.5,
-            "model": SPEC.model.model_copy(update={"retry": RetryPolicy(attempts=3)}),
+            "policy": policy,
+            "text_protocol": policy == "react" and dice.random() < 0.5,
+            "model": SPEC.model.model_copy(update={"retry": RetryPolicy(attempts=3), "stream": True}),
         }
     )
 

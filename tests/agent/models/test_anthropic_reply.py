@@ -6,7 +6,8 @@ from typing import Any
 import orjson
 import pytest
 
-from ledgent.agent.models.port import AskedTool, Delta
+from ledgent.agent.models.anthropic_stream import StreamedMessage
+from ledgent.agent.models.port import AskedTool, Delta, ModelFailure
 from ledgent.schemas.errors import ErrorCode
 from ledgent.schemas.values import Usage
 from tests.agent.models.anthropic_calls import (
@@ -181,6 +182,33 @@ async def test_a_stream_is_told_piece_by_piece_and_put_together() -> None:
     assert (reply.model, reply.response_id) == ("claude-sonnet-4-5-20250929", "msg_1")
     assert reply.first_token_ms is not None
     assert reply.first_token_ms >= 50
+
+
+def test_a_tool_call_is_told_once_its_block_has_ended_and_does_not_change_any_more() -> None:
+    first, second = ({"type": "tool_use", "id": f"toolu_{n}", "name": "f", "input": {}} for n in (1, 2))
+    end = {"type": "content_block_stop"}
+    told: list[AskedTool] = []
+    reading = StreamedMessage("m1", None, lambda: 0.0)
+    reading.on_call = told.append
+    for event, known in [
+        (a_start(), 0),
+        (a_block(0, **first), 0),
+        (a_delta(0, type="input_json_delta", partial_json='{"a": 1}'), 0),
+        (a_block(1, **second), 0),
+        ({**end, "index": 1}, 0),
+        ({**end, "index": 0}, 2),
+        ({**end, "index": 0}, 2),
+        (a_delta(0, type="input_json_delta", partial_json=" "), 2),
+    ]:
+        reading.add(orjson.dumps(event))
+        assert len(told) == known
+    with pytest.raises(ModelFailure) as raised:
+        reading.add(orjson.dumps(a_delta(0, type="input_json_delta", partial_json='{"a": 2}')))
+    assert raised.value.error.code is ErrorCode.MALFORMED_RESPONSE
+    for event in an_end("tool_use"):
+        reading.add(orjson.dumps(event))
+    assert reading.reply().tool_calls == tuple(told)
+    assert [call.arguments for call in told] == ['{"a": 1}', "{}"]
 
 
 async def test_tools_that_the_provider_runs_are_no_calls_of_ours_in_a_stream_either() -> None:

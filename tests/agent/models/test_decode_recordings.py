@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from benchmarks.recorded_exchanges import CHAT, MESSAGES, RecordedServer, read_e
 from benchmarks.recorded_meaning import status_of
 from benchmarks.recorded_requests import as_chat, same_request
 from ledgent.agent.models.openai_errors import ERRORS
-from ledgent.agent.models.port import AskedTool, Delta, ModelFailure, ModelReply, ModelRequest
+from ledgent.agent.models.port import AskedTool, ModelFailure, ModelReply, ModelRequest
 from ledgent.agent.models.scripted import ScriptedModel
 from ledgent.schemas.values import Usage
 from tests.agent.models.exchanges import an_exchange, answered
@@ -145,7 +144,7 @@ async def test_every_difference_of_an_error_is_found(held: Answer | Failure, fou
 
 async def test_what_is_raised_that_is_not_ours_is_found() -> None:
     class Broken(ScriptedModel):
-        async def complete(self, request: ModelRequest, on_delta: Callable[[Delta], None] | None = None) -> ModelReply:
+        async def complete(self, request: ModelRequest, on_delta: Any = None, on_call: Any = None) -> ModelReply:
             raise KeyError("choices")
 
     played = await play(an_exchange(CHAT, answered({"content": "Hi"})), RecordedServer(), Broken([]), False)
