@@ -3,7 +3,8 @@
     python benchmarks/step_overhead.py [-o json] [--rounds 5] [--langgraph-python /path/to/venv/bin/python]
 
 Every variant runs in fresh processes, in turn, against one local server that answers at once; medians over the
-rounds. A step is one model call with the tool call it asks for. Each measured ledgent run is in the log
+rounds. A step is one model call with the tool call it asks for; `streamed`, the same as a stream read to its end;
+`parallel`, with four tool calls. Each measured ledgent run is in the log
 (synchronous=FULL) and verified. Then the fold: events a second from a stored log, validated and with digests
 checked, for many short runs and for one long one.
 """
@@ -16,6 +17,7 @@ import subprocess
 import sys
 import time
 from datetime import UTC, datetime, timedelta
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -23,6 +25,8 @@ from typing import Any
 HERE = Path(__file__).parent
 WIDTHS = {1: 60, 32: 512}
 """Runs at once, and how many are measured."""
+CASES = ("", "streamed", "parallel")
+"""LangGraph runs the first only."""
 
 
 def overhead(rounds: int, langgraph_python: str | None) -> dict[str, Any]:
@@ -33,34 +37,39 @@ def overhead(rounds: int, langgraph_python: str | None) -> dict[str, Any]:
     server = subprocess.Popen([sys.executable, HERE / "zero_latency_server.py"], stdout=subprocess.PIPE, text=True)
     assert server.stdout is not None
     url = f"http://127.0.0.1:{server.stdout.readline().strip()}/v1"
-    found: dict[tuple[str, int], list[dict[str, float]]] = {}
+    found: dict[tuple[str, str, int], list[dict[str, float]]] = {}
     try:
         for _ in range(rounds):
-            for width, runs in WIDTHS.items():
-                for name, python in contenders.items():
-                    command = [python, str(HERE / "step_variants.py"), name, str(width), str(runs), url]
-                    done = subprocess.run(command, capture_output=True, text=True)
-                    if done.returncode:
-                        raise SystemExit(f"{name} failed:\n{done.stderr[-2000:]}")
-                    found.setdefault((name, width), []).append(json.loads(done.stdout.splitlines()[-1]))
+            for (width, runs), case, (name, python) in product(WIDTHS.items(), CASES, contenders.items()):
+                if case and name == "langgraph":
+                    continue
+                command = [python, str(HERE / "step_variants.py"), name, str(width), str(runs), url, case]
+                done = subprocess.run(command, capture_output=True, text=True)
+                if done.returncode:
+                    raise SystemExit(f"{name} failed:\n{done.stderr[-2000:]}")
+                found.setdefault((name, case, width), []).append(json.loads(done.stdout.splitlines()[-1]))
     finally:
         server.terminate()
         server.wait()
     medians = {
-        f"{name} x{width}": {key: statistics.median(one[key] for one in several) for key in several[0]}
-        for (name, width), several in found.items()
+        _named(name, case, width): {key: statistics.median(one[key] for one in several) for key in several[0]}
+        for (name, case, width), several in found.items()
     }
     ratios = {}
-    for width in WIDTHS:
-        ours, bare = found["ledgent", width], found["sdk", width]
+    for case, width in product(CASES, WIDTHS):
+        ours, bare = found["ledgent", case, width], found["sdk", case, width]
         for key in ("cpu_ms", "wall_ms"):
             paired = [a[key] / b[key] for a, b in zip(ours, bare, strict=True)]
-            ratios[f"{key} ledgent/sdk x{width}"] = statistics.median(paired)
-            if langgraph_python:
-                theirs = found["langgraph", width]
+            ratios[_named(f"{key} ledgent/sdk", case, width)] = statistics.median(paired)
+            if langgraph_python and not case:
+                theirs = found["langgraph", case, width]
                 paired = [b[key] / a[key] for a, b in zip(ours, theirs, strict=True)]
                 ratios[f"{key} langgraph/ledgent x{width}"] = statistics.median(paired)
     return {"medians": medians, "ratios": ratios}
+
+
+def _named(name: str, case: str, width: int) -> str:
+    return f"{name} {case} x{width}" if case else f"{name} x{width}"
 
 
 def fold_rates() -> dict[str, float]:
@@ -143,7 +152,7 @@ def main() -> None:
         print(json.dumps(found, indent=1))
         return
     for name, figures in found["medians"].items():
-        print(f"{name:16}", "  ".join(f"{key} {value:.3f}" for key, value in figures.items()))
+        print(f"{name:22}", "  ".join(f"{key} {value:.3f}" for key, value in figures.items()))
     for name, value in found["ratios"].items():
         print(f"{name:36} {value:.2f}")
     for name, value in found["fold_events_per_s"].items():

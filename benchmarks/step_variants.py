@@ -1,6 +1,7 @@
 """What `step_overhead.py` times: the same five-tool-call run, written for each contender. One variant a process.
 
-`python benchmarks/step_variants.py VARIANT WIDTH RUNS BASE_URL` prints one JSON line: CPU and wall milliseconds a step.
+`python benchmarks/step_variants.py VARIANT WIDTH RUNS BASE_URL [CASE]` prints one JSON line: CPU and wall milliseconds
+a step. CASE is `streamed`, or `parallel`: four tool calls in each answer; neither by default.
 """
 
 import asyncio
@@ -19,10 +20,13 @@ SYSTEM = "You are a careful calculator."
 PROMPT = "Add the numbers step by step with the add tool, then give the final answer."
 FINAL = "The answer after 5 tool calls is 42."
 
+MODELS = {"": "fake", "streamed": "fake", "parallel": "fake-4"}
+"""By case; what the server makes of them is in zero_latency_server.py."""
+
 Run = Callable[[], Awaitable[str]]
 
 
-async def sdk(base_url: str, folder: Path) -> tuple[Run, Callable[[], Any]]:
+async def sdk(base_url: str, folder: Path, case: str) -> tuple[Run, Callable[[], Any]]:
     """The bare loop over the openai SDK, nothing kept."""
     from openai import AsyncOpenAI
 
@@ -34,25 +38,45 @@ async def sdk(base_url: str, folder: Path) -> tuple[Run, Callable[[], Any]]:
     }
     function = {"name": "add", "description": "Add two integers.", "parameters": parameters}
 
+    request: dict[str, Any] = {"model": MODELS[case], "tools": [{"type": "function", "function": function}]}
+
+    async def whole(messages: list[Any]) -> dict[str, Any]:
+        reply = await client.chat.completions.create(messages=messages, **request)
+        return reply.choices[0].message.model_dump(exclude_none=True)
+
+    async def streamed(messages: list[Any]) -> dict[str, Any]:
+        text, calls = "", dict[int, Any]()
+        stream = await client.chat.completions.create(
+            messages=messages, stream=True, stream_options={"include_usage": True}, **request
+        )
+        async for chunk in stream:
+            for choice in chunk.choices:
+                text += choice.delta.content or ""
+                for piece in choice.delta.tool_calls or ():
+                    function = {"name": "", "arguments": ""}
+                    call = calls.setdefault(piece.index, {"id": piece.id, "type": "function", "function": function})
+                    call["function"]["name"] += piece.function.name or ""
+                    call["function"]["arguments"] += piece.function.arguments or ""
+        return {"role": "assistant", "content": text} | ({"tool_calls": list(calls.values())} if calls else {})
+
+    ask = streamed if case == "streamed" else whole
+
     async def run() -> str:
         messages: list[Any] = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": PROMPT}]
         while True:
-            reply = await client.chat.completions.create(
-                model="fake", messages=messages, tools=[{"type": "function", "function": function}]
-            )
-            message = reply.choices[0].message
-            if not message.tool_calls:
-                return message.content or ""
-            messages.append(message.model_dump(exclude_none=True))
-            for call in message.tool_calls:
-                arguments = json.loads(call.function.arguments)
+            message = await ask(messages)
+            if not message.get("tool_calls"):
+                return message["content"]
+            messages.append(message)
+            for call in message["tool_calls"]:
+                arguments = json.loads(call["function"]["arguments"])
                 result = str(arguments["a"] + arguments["b"])
-                messages.append({"role": "tool", "tool_call_id": call.id, "content": result})
+                messages.append({"role": "tool", "tool_call_id": call["id"], "content": result})
 
     return run, lambda: None
 
 
-async def ledgent(base_url: str, folder: Path) -> tuple[Run, Callable[[], Any]]:
+async def ledgent(base_url: str, folder: Path, case: str) -> tuple[Run, Callable[[], Any]]:
     """`Agent.run` with default settings: every event durable, synchronous=FULL. Then each run is verified."""
     from ledgent.agent import Agent, OpenAIModel, tool
     from ledgent.agent.verify import verify
@@ -63,7 +87,7 @@ async def ledgent(base_url: str, folder: Path) -> tuple[Run, Callable[[], Any]]:
         """Add two integers."""
         return a + b
 
-    model = OpenAIModel("fake", base_url=base_url, api_key="x")
+    model = OpenAIModel(MODELS[case], base_url=base_url, api_key="x", stream=case == "streamed")
     agent = Agent("calculator", model, instructions=SYSTEM, tools=[add])
     log = open_log(f"sqlite:///{folder / 'log.db'}")
     run_ids: list[str] = []
@@ -84,7 +108,7 @@ async def ledgent(base_url: str, folder: Path) -> tuple[Run, Callable[[], Any]]:
     return run, check
 
 
-async def langgraph(base_url: str, folder: Path) -> tuple[Run, Callable[[], Any]]:
+async def langgraph(base_url: str, folder: Path, case: str) -> tuple[Run, Callable[[], Any]]:
     """LangGraph's agent loop with its asynchronous SQLite saver, every step saved before the next."""
     from langchain_core.tools import tool
     from langchain_openai import ChatOpenAI
@@ -126,10 +150,11 @@ def cpu_s() -> float:
     return used.ru_utime + used.ru_stime
 
 
-async def measure(variant: str, width: int, runs: int, base_url: str) -> dict[str, Any]:
+async def measure(variant: str, width: int, runs: int, base_url: str, case: str = "") -> dict[str, Any]:
     """CPU and wall time a step, over `runs` runs, `width` of them at once."""
     with tempfile.TemporaryDirectory() as folder:
-        run, done = await {"sdk": sdk, "ledgent": ledgent, "langgraph": langgraph}[variant](base_url, Path(folder))
+        make = {"sdk": sdk, "ledgent": ledgent, "langgraph": langgraph}[variant]
+        run, done = await make(base_url, Path(folder), case)
         for _ in range(5):
             assert await run() == FINAL
         left = iter(range(runs))
@@ -150,5 +175,5 @@ async def measure(variant: str, width: int, runs: int, base_url: str) -> dict[st
 
 
 if __name__ == "__main__":
-    name, width, runs, url = sys.argv[1:]
-    print(json.dumps(asyncio.run(measure(name, int(width), int(runs), url))))
+    name, width, runs, url, *case = sys.argv[1:]
+    print(json.dumps(asyncio.run(measure(name, int(width), int(runs), url, *case))))

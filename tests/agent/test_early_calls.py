@@ -36,6 +36,7 @@ from ledgent.schemas.events import (
     ModelCallStarted,
     ModelCallToolRequested,
     RunFailed,
+    RunStarted,
     ToolCallCompleted,
     ToolCallFailed,
     ToolCallRejected,
@@ -47,6 +48,7 @@ from tests.agent.models import anthropic_calls as anthropic
 from tests.agent.openai_calls import a_call, a_chunk
 from tests.agent.raw_server import RawServer, Step, events, streamed, torn, unframed
 from tests.agent.recorded import events_of, only, records_of, state_of, types_of, until
+from tests.agent.test_verify import rewritten
 
 FAST = RetryPolicy(first_s=0.001)
 DONE = streamed(events(a_chunk({"content": "done"}, "stop"), "[DONE]"))
@@ -416,6 +418,37 @@ class TestWhatWaits:
         result = await Agent("a", model, tools=looking.tools()).run("go", log=log)
         assert (result.output, looking.seen) == ("done", [0])
         assert only(log, result.run_id, ModelCallFailed).error.code is ErrorCode.MALFORMED_RESPONSE
+
+
+class TestVerification:
+    """A run whose tools began early, written down otherwise than it happened."""
+
+    async def streamed_run(self) -> tuple[MemoryLog, str]:
+        log, looking = MemoryLog(), Looking()
+        model = ScriptedModel([[Call("look", what=1), Call("look", what=2)], "done"], stream=True)
+        return log, (await Agent("a", model, tools=looking.tools()).run("go", log=log)).run_id
+
+    async def test_a_request_where_calls_wait_for_the_whole_answer_is_named(self) -> None:
+        log, run_id = await self.streamed_run()
+        started = only(log, run_id, RunStarted)
+        bounded = started.model_copy(update={"limits": Limits(repeats=3)})
+        certificate = verify(await rewritten(log, run_id, seq=2, event=bounded), run_id)
+        seq = next(r.seq for r in records_of(log, run_id) if isinstance(r.event, ModelCallToolRequested))
+        assert (certificate.verdict, certificate.seq) == ("diverged", seq)
+        assert "wait for the whole answer" in (certificate.reason or "")
+
+    async def test_a_requested_call_that_is_not_made_is_named(self) -> None:
+        log, run_id = await self.streamed_run()
+        seq = at(log, run_id, ToolCallStarted, "m1.t0")
+        made_up = ToolCallCompleted(call_id="m1.t0", result="made up", duration_ms=1)
+        assert verify(await rewritten(log, run_id, seq=seq, event=made_up), run_id).verdict == "diverged"
+
+    async def test_a_request_of_no_call_is_broken(self) -> None:
+        log, run_id = await self.streamed_run()
+        requested = events_of(log, run_id, ModelCallToolRequested)[0]
+        seq = at(log, run_id, ModelCallStarted, "m1")
+        certificate = verify(await rewritten(log, run_id, seq=seq, event=requested), run_id)
+        assert (certificate.verdict, certificate.seq) == ("broken", seq)
 
 
 class TestInterruptions:

@@ -208,6 +208,14 @@ def test_the_talk_has_every_message_call_and_failure() -> None:
     assert [turn.tone for turn in retried if turn.role == "note"][:2] == ["bad", "odd"]
 
 
+def test_the_talk_has_calls_that_began_before_their_answer_was_whole() -> None:
+    turns = turns_of(history_of(chain_of(chains.begun_early)).records)
+    assert [turn.role for turn in turns] == ["system", "user", "assistant", "note", "assistant", "assistant"]
+    found = [[(use.request.call_id, use.state, use.answer) for use in turn.tools] for turn in turns]
+    assert found[2] == [("m1.t0", "ok", "found"), ("m1.t1", "rejected", "No tool fnd.")]
+    assert found[4:] == [[("m1.t2", "ok", "paid")], [("m2.t0", "waiting", None)]]
+
+
 def test_a_tool_call_without_outcome_is_uncertain() -> None:
     turns = turns_of(history_of(chain_of(chains.taken_over)).records)
     assert [use.state for turn in turns for use in turn.tools] == ["uncertain"]
@@ -233,6 +241,13 @@ def test_a_rejected_call_still_shows_its_arguments() -> None:
     rejected = next(span for span in spans_of(chain) if span.status == "rejected")
     found = detail.of_span(rejected, history_of(chain))
     assert section(found, "Error").text == "No tool fnd."
+    assert section(found, "Arguments").text == '{\n  "n": 1\n}'
+
+
+def test_so_does_one_that_was_rejected_before_the_answer_was_whole() -> None:
+    chain = chain_of(chains.begun_early)
+    rejected = next(span for span in spans_of(chain) if span.status == "rejected")
+    found = detail.of_span(rejected, history_of(chain))
     assert section(found, "Arguments").text == '{\n  "n": 1\n}'
 
 

@@ -57,8 +57,10 @@ async def hang_up() -> str:
     return "hung up"
 
 
-def clerk(*turns: Turn, conversational: bool = False, limits: Limits | None = None, delay_s: float = 0) -> Agent:
-    model = ScriptedModel(turns, name="golden", retry=RetryPolicy(attempts=3), delay_s=delay_s)
+def clerk(
+    *turns: Turn, conversational: bool = False, limits: Limits | None = None, delay_s: float = 0, stream: bool = False
+) -> Agent:
+    model = ScriptedModel(turns, name="golden", retry=RetryPolicy(attempts=3), delay_s=delay_s, stream=stream)
     return Agent(
         "clerk", model, "Be brief.", [look_up, pay, refuse, hang_up], limits or Limits(steps=10), conversational
     )
@@ -192,6 +194,14 @@ async def handed_over(scene: Scene) -> None:
     await scene.work(clerk(said("done")))
 
 
+async def begun_early(scene: Scene) -> None:
+    """A tool is called while the model answers; the answer is cut off, and the next attempt is told what it gave."""
+    await scene.start()
+    asked = Reply("let me", [Call("look_up", order="#1"), Call("hang_up")])
+    turns = [Attempts(Fail("connection", after=asked), said("more", Call("look_up", order="#2"))), said("both pending")]
+    await scene.work(clerk(*turns, stream=True))
+
+
 async def nondeterministic(scene: Scene) -> None:
     """Recorded by a policy that threw dice: what it decided does not follow from what it saw."""
     await scene.start()
@@ -221,6 +231,7 @@ RUNS: dict[str, Callable[[Scene], Awaitable[None]]] = {
         cancelled,
         taken_over,
         handed_over,
+        begun_early,
         nondeterministic,
     )
 }

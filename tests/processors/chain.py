@@ -16,6 +16,7 @@ from ledgent.schemas.events import (
     ModelCallCompleted,
     ModelCallFailed,
     ModelCallStarted,
+    ModelCallToolRequested,
     RetryScheduled,
     RunCancelled,
     RunCancelRequested,
@@ -100,10 +101,17 @@ class Chain:
         )
         self.put(event, call_id, attempt)
 
-    def answers(self, call_id: str, text: str | None = None, tools: Iterable[str] = (), attempt: int = 1) -> None:
+    def wants(self, call_id: str, name: str, number: int = 0, attempt: int = 1) -> None:
+        """The model has asked for a tool call, and is still answering."""
+        request = ToolRequest(call_id=f"{call_id}.t{number}", provider_id=f"p{number}", name=name, arguments='{"n": 1}')
+        self.put(ModelCallToolRequested(call_id=call_id, attempt=attempt, request=request), call_id, attempt)
+
+    def answers(
+        self, call_id: str, text: str | None = None, tools: Iterable[str] = (), attempt: int = 1, first: int = 0
+    ) -> None:
         requests = tuple(
             ToolRequest(call_id=f"{call_id}.t{n}", provider_id=f"p{n}", name=name, arguments='{"n": 1}')
-            for n, name in enumerate(tools)
+            for n, name in enumerate(tools, first)
         )
         event = ModelCallCompleted(
             call_id=call_id,
@@ -204,6 +212,27 @@ def ended_conversation(chain: Chain) -> None:
     chain.put(RunSuspended(reason="input"))
     chain.put(RunEndRequested(request_id="q2"))
     chain.asks("m2")
+
+
+def begun_early(chain: Chain) -> None:
+    """Two tools begin while the model answers; it is cut off, one fails and is tried again; another answer is whole."""
+    chain.start()
+    chain.asks("m1")
+    chain.wants("m1", "find")
+    chain.calls("m1.t0")
+    chain.wants("m1", "fnd", 1)
+    chain.put(ToolCallRejected(call_id="m1.t1", name="fnd", reason="unknown_tool", message="No tool fnd."), "m1.t1", 1)
+    chain.put(ModelCallFailed(call_id="m1", error=error(ErrorCode.CONNECTION), duration_ms=3.0), "m1", 1)
+    chain.put(ToolCallFailed(call_id="m1.t0", error=error(ErrorCode.INTERRUPTED)), "m1.t0", 1)
+    chain.calls("m1.t0", attempt=2)
+    chain.returns("m1.t0", attempt=2)
+    chain.asks("m1", 2)
+    chain.wants("m1", "pay", 2, attempt=2)
+    chain.calls("m1.t2", "pay")
+    chain.returns("m1.t2", "paid")
+    chain.answers("m1", tools=("pay",), attempt=2, first=2)
+    chain.asks("m2")
+    chain.wants("m2", "find")
 
 
 SCENARIOS = (with_tools, with_retries, taken_over, conversation, ended_conversation)

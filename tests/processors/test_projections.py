@@ -20,6 +20,7 @@ from tests.processors.chain import (
     START,
     STEP,
     Chain,
+    begun_early,
     conversation,
     ended_conversation,
     error,
@@ -124,7 +125,7 @@ def test_a_conversation_takes_its_input_from_the_first_message() -> None:
     assert (rows[-1].error_code, rows[-1].error_message) == ("cancelled", "changed my mind")
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS)
+@pytest.mark.parametrize("scenario", [*SCENARIOS, begun_early])
 def test_the_row_agrees_with_the_folded_state(scenario: object) -> None:
     chain = chain_of(scenario)
     for n in range(1, len(chain.records) + 1):
@@ -178,6 +179,24 @@ def test_parallel_tools_hang_under_the_answer_that_asked_for_them() -> None:
     first_answer = span_id_of("r", "m1", 1)
     assert [row.span_id for row in rows[:3]] == [ROOT, first_answer, span_id_of("r", "m1.t0", 1)]
     assert [row.parent_span_id for row in rows] == ["", ROOT, *[first_answer] * 3, ROOT]
+
+
+def test_tools_that_begin_early_hang_under_the_attempt_that_asked_for_them() -> None:
+    rows = spans_of(chain_of(begun_early).recorded())
+    assert shape(rows) == [
+        ("run", "shop", 0, "running"),
+        ("model_call", "small", 1, "error"),
+        ("tool_call", "find", 1, "error"),
+        ("tool_call", "fnd", 0, "rejected"),
+        ("tool_call", "find", 2, "ok"),
+        ("model_call", "small", 2, "ok"),
+        ("tool_call", "pay", 1, "ok"),
+        ("model_call", "small", 1, "running"),
+    ]
+    cut, whole = span_id_of("r", "m1", 1), span_id_of("r", "m1", 2)
+    assert [row.parent_span_id for row in rows] == ["", ROOT, cut, cut, cut, ROOT, whole, ROOT]
+    model, tool = rows[5], rows[6]
+    assert model.started_seq < tool.started_seq < tool.ended_seq < model.ended_seq
 
 
 def test_a_span_has_the_times_and_figures_of_its_attempt() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from benchmarks.decode_recordings import difference, play, play_all
+from benchmarks.decode_recordings import difference, play, play_all, told
 from benchmarks.recorded_body import Answer, Call, Failure
 from benchmarks.recorded_exchanges import CHAT, MESSAGES, RecordedServer, read_exchanges
 from benchmarks.recorded_meaning import status_of
@@ -219,3 +219,11 @@ async def test_a_request_that_arrives_otherwise_is_found() -> None:
     ):
         assert same_request(request, json.dumps(changed).encode()).startswith(f"{place}: ")
     assert same_request(request, None) == "nothing arrived"
+
+
+def test_calls_that_were_told_early_are_held_against_the_reply() -> None:
+    one, two = AskedTool("a", "f", "{}"), AskedTool("b", "g", "{}")
+    reply = ModelReply(None, (one, two))
+    assert [told(reply, [], asked) for asked in ([], [one], [one, two])] == [""] * 3
+    assert "early" in told(reply, [], [two])
+    assert "early" in told(reply, [], [one, two, two])
