@@ -7,6 +7,7 @@ from ledgent.agent.models.port import Delta
 from ledgent.agent.models.scripted import Attempts, Call, Fail, Reply, ScriptedModel
 from ledgent.agent.running import RunResult
 from ledgent.agent.terminators import when
+from ledgent.agent.tools.asking import ask_user
 from ledgent.agent.tools.context import ToolContext
 from ledgent.agent.tools.function import Tool, tool
 from ledgent.agent.tools.mcp import mcp_tools
@@ -38,6 +39,7 @@ __all__ = [
     "ToolContext",
     "ToolError",
     "Toolkit",
+    "ask_user",
     "mcp_tools",
     "tool",
     "when",

@@ -1,14 +1,17 @@
 """What a request from outside means to a run: the event that it causes, or why it is refused. Pure."""
 
+from ledgent.schemas.errors import RequestRefused
 from ledgent.schemas.events import (
     AnyEvent,
     ApprovalDenied,
     ApprovalGranted,
     MessageReceived,
+    QuestionAnswered,
     RunCancelRequested,
     RunEndRequested,
 )
 from ledgent.schemas.requests import (
+    AnswerQuestion,
     AnyRequest,
     ApproveCall,
     CancelRun,
@@ -26,11 +29,32 @@ def refusal_of(request: AnyRequest, state: RunState) -> str | None:
         return f"agent {state.agent.name} is not conversational: it takes no further message"
     if state.ended:
         return "the run has ended"
-    if isinstance(request, ApproveCall | DenyCall) and request.request_id not in state.applied:
-        call = state.tool_calls.get(request.call_id)
-        if call is None or call.phase is not Phase.HELD:
-            return f"no call {request.call_id} of this run waits for approval"
+    if isinstance(request, ApproveCall | DenyCall | AnswerQuestion) and request.request_id not in state.applied:
+        return _refused_by_its_call(request, state)
     return None
+
+
+def _refused_by_its_call(request: ApproveCall | DenyCall | AnswerQuestion, state: RunState) -> str | None:
+    call, answers = state.tool_calls.get(request.call_id), isinstance(request, AnswerQuestion)
+    if call is None or call.phase is not Phase.HELD or (call.question is not None) is not answers:
+        return f"no call {request.call_id} of this run waits for {'an answer' if answers else 'approval'}"
+    if isinstance(request, AnswerQuestion) and call.choices and request.text not in call.choices:
+        return f"{request.text!r:.200} is none of the answers to choose from: {', '.join(map(repr, call.choices))}"
+    return None
+
+
+def answer_to(state: RunState, request_id: str, text: str, call_id: str | None, by: str) -> AnswerQuestion:
+    """The request that answers the run's one question, or the call's. Raises RequestRefused."""
+    asking = [each for each, call in state.tool_calls.items() if call.question is not None]
+    if call_id is None and len(asking) == 1:
+        (call_id,) = asking
+    if call_id is None and not state.ended:
+        several = f"{', '.join(asking)} do: name the call" if asking else "none of its calls does"
+        raise RequestRefused(f"run {state.run_id}: no single call waits for an answer: {several}")
+    request = AnswerQuestion(request_id=request_id, run_id=state.run_id, call_id=call_id or "", text=text, by=by)
+    if refusal := refusal_of(request, state):
+        raise RequestRefused(f"run {state.run_id}: {refusal}")
+    return request
 
 
 def event_of(request: AnyRequest, state: RunState) -> AnyEvent | None:
@@ -49,5 +73,7 @@ def event_of(request: AnyRequest, state: RunState) -> AnyEvent | None:
         case DenyCall(request_id=request_id, call_id=call_id, by=by, reason=reason):
             message = f"This call was not allowed{f': {reason}' if reason else ''}. It was not made."
             return ApprovalDenied(request_id=request_id, call_id=call_id, by=by, message=message)
+        case AnswerQuestion(request_id=request_id, call_id=call_id, text=text, by=by):
+            return QuestionAnswered(request_id=request_id, call_id=call_id, text=text, by=by)
         case StartRun():
             return None

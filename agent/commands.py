@@ -26,6 +26,12 @@ class AskApproval(NamedTuple):
     call_id: str
 
 
+class AskUser(NamedTuple):
+    """Validate the arguments and ask the user the call's question: `question.asked`; or `tool_call.rejected`."""
+
+    call_id: str
+
+
 class ScheduleRetry(NamedTuple):
     """Wait before the next attempt: `retry.scheduled`, its delay drawn from [least_s, most_s]."""
 
@@ -48,4 +54,4 @@ class Record(NamedTuple):
     event: AnyEvent
 
 
-Command = CallModel | CallTool | AskApproval | ScheduleRetry | CheckOutput | Record
+Command = CallModel | CallTool | AskApproval | AskUser | ScheduleRetry | CheckOutput | Record

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
+from ledgent.agent.applying import answer_to
 from ledgent.agent.blocking import Background
 from ledgent.agent.clock import SystemClock
 from ledgent.agent.loop import RunLoop
@@ -76,6 +77,13 @@ class Conversation:
             return await self._work()
         return await self._do(SendMessage(request_id=new_request_id(), run_id=self.run_id, text=text))
 
+    async def answer(self, text: str, *, call_id: str | None = None, by: str = "") -> RunResult:
+        """What follows on the answer to its question; `call_id`: which, where several are asked.
+
+        Raises RequestRefused for what answers none, RecordTooLarge.
+        """
+        return await self._do(answer_to(self.state, new_request_id(), text, call_id, by))
+
     async def end(self) -> RunResult:
         """Completes the run; its output is the last answer."""
         if not self._begun or self.state.ended:
@@ -143,6 +151,10 @@ class SyncConversation:
     def send(self, text: str) -> RunResult:
         """As `Conversation.send`."""
         return self._background.wait(self._conversation.send(text))
+
+    def answer(self, text: str, *, call_id: str | None = None, by: str = "") -> RunResult:
+        """As `Conversation.answer`."""
+        return self._background.wait(self._conversation.answer(text, call_id=call_id, by=by))
 
     def reset(self) -> None:
         """As `Conversation.reset`."""

@@ -3,11 +3,20 @@
 import difflib
 from collections.abc import Iterator
 
-from ledgent.agent.commands import AskApproval, CallModel, CallTool, CheckOutput, Command, Record, ScheduleRetry
+from ledgent.agent.commands import (
+    AskApproval,
+    AskUser,
+    CallModel,
+    CallTool,
+    CheckOutput,
+    Command,
+    Record,
+    ScheduleRetry,
+)
 from ledgent.agent.limits import before_model_call, before_tool_calls, out_of_time, seconds_left, tool_calls_left
 from ledgent.agent.policies.react import thought_in
 from ledgent.agent.terminators import terminated
-from ledgent.schemas.agents import AgentSpec, RetryPolicy
+from ledgent.schemas.agents import AgentSpec, RetryPolicy, ToolSpec
 from ledgent.schemas.errors import ErrorCode, ErrorInfo
 from ledgent.schemas.events import (
     ModelCallFailed,
@@ -122,10 +131,12 @@ def _about_tool_calls(state: RunState, agent: AgentSpec) -> tuple[Command, ...]:
         spec, new = agent.tool(call.request.name), call.attempt == 0
         if call.phase is Phase.REQUESTED and spec is None:
             commands.append(Record(_unknown(agent, call)))
+        elif answering and spec is not None and _needs_whole_answer(spec) and call.phase is Phase.REQUESTED:
+            continue
+        elif call.phase is Phase.REQUESTED and spec is not None and spec.asks:
+            commands.append(AskUser(call_id))
         elif call.phase in (Phase.REQUESTED, Phase.DUE) and new and left == 0:
             held_back = True
-        elif answering and call.phase is Phase.REQUESTED and spec is not None and (spec.approval or spec.ends_run):
-            continue  # for the whole answer
         elif call.phase is Phase.REQUESTED and spec is not None and spec.approval:
             commands.append(AskApproval(call_id))
         elif call.phase in (Phase.REQUESTED, Phase.DUE):
@@ -142,7 +153,13 @@ def _about_tool_calls(state: RunState, agent: AgentSpec) -> tuple[Command, ...]:
     if held_back:
         bound = state.limits.tool_calls or 0
         return (Record(RunLimited(limit="tool_calls", bound=bound, used=state.spent.tool_calls)),)
-    return (Record(RunSuspended(reason="approval")),)
+    asked = any(call.question is not None for call in calls)
+    return (Record(RunSuspended(reason="answer" if asked else "approval")),)
+
+
+def _needs_whole_answer(tool: ToolSpec) -> bool:
+    """Whether a call waits until the model has said all: it may end the run, or put it to sleep."""
+    return tool.approval or tool.asks or tool.ends_run
 
 
 def _about_turn(state: RunState, agent: AgentSpec) -> tuple[Command, ...]:

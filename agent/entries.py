@@ -9,6 +9,7 @@ from typing import Any
 from ledgent.agent.blocking import blocking, iterated
 from ledgent.agent.conversation import Conversation, SyncConversation
 from ledgent.agent.models.port import Delta
+from ledgent.agent.resuming import answer_run
 from ledgent.agent.running import (
     OnResult,
     RunResult,
@@ -101,6 +102,27 @@ class Agent(Definition):
     ) -> str:
         """Asks for a run by whichever worker takes it; the run's id, once the request is durable."""
         return await start_run(log_at(log), self.name, input, limits=limits, session=session, labels=labels)
+
+    async def answer(
+        self,
+        run_id: str,
+        text: str,
+        *,
+        call_id: str | None = None,
+        by: str = "",
+        log: Log | str | None = None,
+        on_record: OnRecord | None = None,
+        on_delta: Callable[[Delta], None] | None = None,
+    ) -> RunResult:
+        """Answers the question that a sleeping run asks, and goes on with the run here.
+
+        `call_id`: which, where several are asked. Raises RequestRefused for what answers none, UnknownRun.
+        """
+        return await answer_run(self, run_id, text, call_id, by, log, on_record, on_delta)
+
+    def answer_sync(self, run_id: str, text: str, **options: Any) -> RunResult:
+        """As `answer`, for code that is not async."""
+        return blocking(self.answer(run_id, text, **options))
 
     def conversation(self, **options: Any) -> Conversation:
         """A conversation held here: `async with agent.conversation() as chat: answer = await chat.send("Hello")`.

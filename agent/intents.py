@@ -6,13 +6,23 @@ from functools import partial
 
 from ledgent.agent.carry_out import MAX_MESSAGE_CHARACTERS, Intent, Outcome, call_model, call_tool
 from ledgent.agent.clock import Clock
-from ledgent.agent.commands import AskApproval, CallModel, CallTool, CheckOutput, Command, Record, ScheduleRetry
+from ledgent.agent.commands import (
+    AskApproval,
+    AskUser,
+    CallModel,
+    CallTool,
+    CheckOutput,
+    Command,
+    Record,
+    ScheduleRetry,
+)
 from ledgent.agent.decide import may_begin_early
 from ledgent.agent.limits import seconds_left
 from ledgent.agent.models.port import Delta
 from ledgent.agent.output import InvalidOutput
 from ledgent.agent.render import Renderer, request_digest
 from ledgent.agent.spec import Definition
+from ledgent.agent.tools.asking import question_in
 from ledgent.agent.tools.function import InvalidArguments, Tool
 from ledgent.agent.writing import RunWriter
 from ledgent.schemas.events import (
@@ -69,6 +79,9 @@ class Intents:
                 self._writer.record(self._checked(attempt), cause)
             case AskApproval(call_id):
                 self._ask_approval(call_id, cause)
+            case AskUser(call_id):
+                if (parsed := self._parsed(call_id, (call_id, 1), cause)) is not None:
+                    self._writer.record(question_in(call_id, parsed[1]), cause, call_id, 1)
             case ScheduleRetry(call_id, attempt, least_s, most_s, code):
                 delay_s = self._clock.draw(least_s, most_s)
                 event = RetryScheduled(call_id=call_id, attempt=attempt, delay_s=delay_s, code=code)

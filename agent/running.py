@@ -23,7 +23,7 @@ from ledgent.schemas.events import ModelCallFailed
 from ledgent.schemas.ports import Log
 from ledgent.schemas.requests import StartRun, encode_request
 from ledgent.schemas.settings import Settings
-from ledgent.schemas.state import RunState, Spent, Status
+from ledgent.schemas.state import Phase, RunState, Spent, Status, ToolCall
 
 SOON_S = 0.05
 
@@ -45,7 +45,9 @@ class RunResult(NamedTuple):
     value: Any = None
     """The output as an instance of the agent's output type, where it has one and the answer is of it."""
     waits_for: str | None = None
-    """What a suspended run waits for: `input`, the next message, or `approval` of its calls."""
+    """What a suspended run waits for: `input`, the next message, `approval` of its calls, or an `answer`."""
+    waiting: tuple[ToolCall, ...] = ()
+    """The calls that wait for a person: each with its `request`, and with its `question` and `choices` if it asks."""
 
     @property
     def ok(self) -> bool:
@@ -61,8 +63,9 @@ def result_of(state: RunState, agent: Definition) -> RunResult:
     value = None
     if agent.output_type is not None and state.checked and state.output is not None:
         value = agent.output_type.value(state.output)
+    held = tuple(call for call in state.tool_calls.values() if call.phase is Phase.HELD)
     return RunResult(
-        state.run_id, state.status, state.output, state.error, state.limit, state.spent, value, state.suspended
+        state.run_id, state.status, state.output, state.error, state.limit, state.spent, value, state.suspended, held
     )
 
 

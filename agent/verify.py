@@ -7,10 +7,21 @@ again and its commands are held against the intents that were recorded, request 
 from collections import deque
 from typing import Any, Literal, NamedTuple
 
-from ledgent.agent.commands import AskApproval, CallModel, CallTool, CheckOutput, Command, Record, ScheduleRetry
+from ledgent.agent.commands import (
+    AskApproval,
+    AskUser,
+    CallModel,
+    CallTool,
+    CheckOutput,
+    Command,
+    Record,
+    ScheduleRetry,
+)
 from ledgent.agent.decide import decide, may_begin_early
 from ledgent.agent.render import Renderer, request_digest
 from ledgent.agent.terminators import changed
+from ledgent.agent.tools.asking import ask_user, question_in
+from ledgent.agent.tools.function import InvalidArguments
 from ledgent.schemas.acceptance import Guard, Verdict, advance, judge
 from ledgent.schemas.codec import Recorded, Stored, digest_of, event_of, read_envelope
 from ledgent.schemas.errors import BadRecord, ErrorCode, UnknownRun
@@ -23,6 +34,7 @@ from ledgent.schemas.events import (
     ModelCallToolRequested,
     OutputAccepted,
     OutputRejected,
+    QuestionAsked,
     RetryScheduled,
     RunCancelled,
     RunClaimed,
@@ -47,6 +59,7 @@ _DECIDED = (
     ModelCallStarted,
     OutputAccepted,
     OutputRejected,
+    QuestionAsked,
     RetryScheduled,
     RunCancelled,
     RunCompleted,
@@ -251,7 +264,10 @@ class _Check:
             case AskApproval(call_id), ApprovalRequested():
                 request = self._state.tool_calls[call_id].request
                 return {"call_id": call_id, "name": request.name, "arguments": request.arguments}, found
-            case ((CallTool(call_id) | AskApproval(call_id)), ToolCallRejected()):
+            case AskUser(call_id), QuestionAsked():
+                request = self._state.tool_calls[call_id].request
+                return dict(question_in(call_id, _arguments(request.arguments))), found
+            case ((CallTool(call_id) | AskApproval(call_id) | AskUser(call_id)), ToolCallRejected()):
                 return {"call_id": call_id}, found
             case CheckOutput(), OutputAccepted():
                 return {"type": event.type}, found
@@ -275,6 +291,14 @@ class _Check:
             "model": agent.model.name,
             "request_digest": request_digest(self._renderer.request(self._state)),
         }
+
+
+def _arguments(arguments: str) -> dict[str, Any]:
+    """Those that were found valid when the question was asked. Raises _Divergence."""
+    try:
+        return ask_user.parse(arguments)
+    except InvalidArguments as error:
+        raise _Divergence("diverged", f"a question was asked, but: {error}") from error
 
 
 def _made_by_the_worker(event: AnyEvent, claimed: bool) -> bool:

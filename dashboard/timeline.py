@@ -19,6 +19,8 @@ from ledgent.schemas.events import (
     ModelCallToolRequested,
     OutputAccepted,
     OutputRejected,
+    QuestionAnswered,
+    QuestionAsked,
     RetryScheduled,
     RunCancelled,
     RunCancelRequested,
@@ -52,6 +54,7 @@ _TONES = {
     "tool_call.uncertain": "bad",
     "approval.granted": "good",
     "approval.denied": "bad",
+    "question.answered": "good",
     "output.accepted": "good",
     "output.rejected": "bad",
     "retry.scheduled": "odd",
@@ -64,6 +67,7 @@ _TONES = {
 _SUSPENDED = {
     "input": "waits for the next message",
     "approval": "waits until its calls are allowed",
+    "answer": "waits until its question is answered",
     "handed_over": "handed over, for any worker",
 }
 
@@ -127,6 +131,10 @@ class Timeline:
                 return f"may it call {event.name}({arguments_in_short(event.arguments)})?"
             case ApprovalGranted():
                 return f"allowed by {event.by}" if event.by else "allowed"
+            case QuestionAsked():
+                return f"{event.question} [{' | '.join(event.choices)}]" if event.choices else event.question
+            case QuestionAnswered():
+                return f"{event.by}: {event.text}" if event.by else event.text
             case ModelCallStarted():
                 return f"asks {event.model}{_attempt(event.attempt)}"
             case ModelCallToolRequested(request=request):

@@ -16,6 +16,7 @@ from ledgent.schemas.events import (
     ModelCallCompleted,
     ModelCallFailed,
     ModelCallStarted,
+    QuestionAnswered,
     RetryScheduled,
     RunCancelled,
     RunCancelRequested,
@@ -175,7 +176,7 @@ def _run_changes(row: RunRow, record: Recorded) -> Changes:
         case MessageReceived(text=text):
             first = {} if row.input else {"input": preview(text)}
             return {**_awake(row), **first}
-        case RunEndRequested() | RunCancelRequested() | ApprovalGranted() | ApprovalDenied():
+        case RunEndRequested() | RunCancelRequested() | ApprovalGranted() | ApprovalDenied() | QuestionAnswered():
             return _awake(row)
         case RunCompleted(output=output):
             last = {} if output is None else {"output": preview(output)}

@@ -23,6 +23,7 @@ from ledgent.schemas.events import (
     ModelCallCompleted,
     ModelCallFailed,
     ModelCallStarted,
+    QuestionAnswered,
     RetryScheduled,
     RunCancelled,
     RunCancelRequested,
@@ -185,7 +186,14 @@ def _project_run(spans: RunSpans, record: Recorded) -> tuple[SpanRow, ...]:
             # Of its own: the record's span is the run's.
             own = {"span_id": span_id_of(spans.run_id, "suspended", envelope.seq)}
             return changed(root, waiting), changed(wait, own | waiting)
-        case MessageReceived() | RunEndRequested() | RunCancelRequested() | ApprovalGranted() | ApprovalDenied():
+        case (
+            MessageReceived()
+            | RunEndRequested()
+            | RunCancelRequested()
+            | ApprovalGranted()
+            | ApprovalDenied()
+            | QuestionAnswered()
+        ):
             return _awake(spans, root, envelope, Kind.INPUT_WAIT, Kind.HANDOVER_WAIT)
         case RunCompleted():
             return _ended(spans, root, envelope, SpanStatus.OK)

@@ -4,6 +4,7 @@ from ledgent.producers.identity import new_request_id, new_run_id
 from ledgent.schemas.agents import Limits
 from ledgent.schemas.ports import Requests
 from ledgent.schemas.requests import (
+    AnswerQuestion,
     ApproveCall,
     CancelRun,
     DenyCall,
@@ -55,6 +56,11 @@ async def approve_call(log: Requests, run_id: str, call_id: str, by: str = "") -
 async def deny_call(log: Requests, run_id: str, call_id: str, reason: str = "", by: str = "") -> None:
     """Has a tool call that waits not made; the model is told why. Raises RequestRefused as `approve_call` does."""
     await log.submit(DenyCall(request_id=new_request_id(), run_id=run_id, call_id=call_id, reason=reason, by=by))
+
+
+async def answer_question(log: Requests, run_id: str, call_id: str, text: str, by: str = "") -> None:
+    """Answers the question that a call asks. Raises RequestRefused when the run has ended or is unknown."""
+    await log.submit(AnswerQuestion(request_id=new_request_id(), run_id=run_id, call_id=call_id, text=text, by=by))
 
 
 async def cancel_run(log: Requests, run_id: str, reason: str = "") -> None:

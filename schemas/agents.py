@@ -74,6 +74,8 @@ class ToolSpec(Frozen):
     """Calls of it at once in one process; None: no bound."""
     resources: tuple[str, ...] = ()
     """What it needs for itself: calls that name the same do not overlap in one process."""
+    asks: bool = False
+    """Whether a call of it is a question to the user: it is not made, and the answer is its result."""
 
 
 class OutputSpec(Frozen):

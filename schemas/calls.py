@@ -20,6 +20,8 @@ from ledgent.schemas.events import (
     ModelCallToolRequested,
     OutputAccepted,
     OutputRejected,
+    QuestionAnswered,
+    QuestionAsked,
     RetryScheduled,
     ThoughtRecorded,
     TimerFired,
@@ -160,6 +162,16 @@ def approval_granted(state: RunState, event: ApprovalGranted, _: Envelope) -> Ch
 def approval_denied(state: RunState, event: ApprovalDenied, _: Envelope) -> Changes:
     applied = {"applied": state.applied.append(event.request_id), **awake(state)}
     return {**applied, **_settled(state, event.call_id, event.message)}
+
+
+def question_asked(state: RunState, event: QuestionAsked, _: Envelope) -> Changes:
+    asking = replace(state.tool_calls[event.call_id], phase=Phase.HELD, question=event.question, choices=event.choices)
+    return {"tool_calls": {**state.tool_calls, event.call_id: asking}}
+
+
+def question_answered(state: RunState, event: QuestionAnswered, _: Envelope) -> Changes:
+    applied = {"applied": state.applied.append(event.request_id), **awake(state)}
+    return {**applied, **_settled(state, event.call_id, event.text)}
 
 
 def retry_scheduled(state: RunState, event: RetryScheduled, envelope: Envelope) -> Changes:

@@ -1,25 +1,23 @@
 """What is said: the payload of every event, one frozen class each, and their union. No position, no clock, no logic.
 
 An event says what happened, in the past tense; where it stands in its run is in `Recorded` (codec.py). A class exists
-only once some code emits it. A changed shape raises `version` and gets an upcast in codec.py.
+only once some code emits it. A changed shape raises `version` and gets an upcast in codec.py. What people are asked and
+say is in people_events.py.
 """
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 from pydantic import Field
 
 from ledgent.schemas.agents import AgentSpec, Limits
 from ledgent.schemas.errors import ErrorCode, ErrorInfo
-from ledgent.schemas.frozen import Frozen
+from ledgent.schemas.frozen import Event as Event
+from ledgent.schemas.people_events import ApprovalDenied as ApprovalDenied
+from ledgent.schemas.people_events import ApprovalGranted as ApprovalGranted
+from ledgent.schemas.people_events import ApprovalRequested as ApprovalRequested
+from ledgent.schemas.people_events import QuestionAnswered as QuestionAnswered
+from ledgent.schemas.people_events import QuestionAsked as QuestionAsked
 from ledgent.schemas.values import Cut, ToolRequest, Usage
-
-
-class Event(Frozen):
-    """A payload: what happened."""
-
-    version: ClassVar[int] = 1
-    """Of the payload's shape."""
-
 
 # run ----------------------------------------------------------------------------------------------------------------
 
@@ -45,7 +43,7 @@ class RunStarted(Event):
 
 class RunSuspended(Event):
     type: Literal["run.suspended"] = "run.suspended"
-    reason: Literal["input", "approval", "handed_over"]
+    reason: Literal["input", "approval", "answer", "handed_over"]
 
 
 class MessageReceived(Event):
@@ -243,35 +241,6 @@ class ToolCallUncertain(Event):
     """What the model is told."""
 
 
-# people -------------------------------------------------------------------------------------------------------------
-
-
-class ApprovalRequested(Event):
-    """A call is not made until a person allows it."""
-
-    type: Literal["approval.requested"] = "approval.requested"
-    call_id: str
-    name: str
-    arguments: str
-
-
-class ApprovalGranted(Event):
-    type: Literal["approval.granted"] = "approval.granted"
-    request_id: str
-    call_id: str
-    by: str = ""
-    """Who, as they say."""
-
-
-class ApprovalDenied(Event):
-    type: Literal["approval.denied"] = "approval.denied"
-    request_id: str
-    call_id: str
-    by: str = ""
-    message: str
-    """What the model is told."""
-
-
 # resilience ---------------------------------------------------------------------------------------------------------
 
 
@@ -313,6 +282,8 @@ AnyEvent = (
     | ApprovalRequested
     | ApprovalGranted
     | ApprovalDenied
+    | QuestionAsked
+    | QuestionAnswered
     | RetryScheduled
 )
 

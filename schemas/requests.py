@@ -75,7 +75,19 @@ class DenyCall(Frozen):
     reason: str = ""
 
 
-AnyRequest = StartRun | SendMessage | EndConversation | CancelRun | ApproveCall | DenyCall
+class AnswerQuestion(Frozen):
+    """Answer a question that a call asks."""
+
+    type: Literal["answer_question"] = "answer_question"
+    request_id: str
+    run_id: str
+    call_id: str
+    text: str
+    by: str = ""
+    """Who, as they say."""
+
+
+AnyRequest = StartRun | SendMessage | EndConversation | CancelRun | ApproveCall | DenyCall | AnswerQuestion
 
 _REQUEST: TypeAdapter[AnyRequest] = TypeAdapter(Annotated[AnyRequest, Field(discriminator="type")])
 

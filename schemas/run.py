@@ -173,6 +173,8 @@ _REDUCERS: dict[str, Callable[[RunState, Any, Envelope], Changes]] = {
     "approval.requested": calls.approval_requested,
     "approval.granted": calls.approval_granted,
     "approval.denied": calls.approval_denied,
+    "question.asked": calls.question_asked,
+    "question.answered": calls.question_answered,
     "retry.scheduled": calls.retry_scheduled,
 }
 assert _REDUCERS.keys() == EVENT_CLASSES.keys(), "every event needs a reducer"

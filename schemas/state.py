@@ -36,7 +36,7 @@ class Phase(StrEnum):
     REQUESTED = "requested"
     RUNNING = "running"
     HELD = "held"
-    """Until a person allows it."""
+    """Until a person allows it, or answers it."""
     LOST = "lost"
     """It was running when another writer took the run up."""
     FAILED = "failed"
@@ -89,6 +89,10 @@ class ToolCall(msgspec.Struct, frozen=True, gc=False):
     """What the model will be told, once settled."""
     timer_seq: int | None = None
     due_at: datetime | None = None
+    question: str | None = None
+    """What it asks the user, while held."""
+    choices: tuple[str, ...] = ()
+    """The answers there are; empty: any text."""
 
 
 class Spent(msgspec.Struct, frozen=True, gc=False):
@@ -220,4 +224,6 @@ def _tool_call_as_json(call: ToolCall) -> dict[str, Any]:
         "attempt": call.attempt,
         "phase": str(call.phase),
         "answer": call.answer,
+        "question": call.question,
+        "choices": list(call.choices),
     }

@@ -62,6 +62,7 @@ run.command("end")(run_acting.end)
 run.command("cancel")(run_acting.cancel)
 run.command("approve", short_help="Allow a tool call that waits for it.")(run_acting.approve)
 run.command("deny", short_help="Do not allow a tool call that waits.")(run_acting.deny)
+run.command("answer")(run_acting.answer)
 run.command("verify", short_help="Check that runs are whole and decided as recorded.")(run_reading.verify)
 run.command("export", short_help="Write runs as JSON lines, byte for byte.")(run_reading.export)
 

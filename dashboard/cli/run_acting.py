@@ -1,4 +1,4 @@
-"""`ledgent run start|send|end|cancel|approve|deny`: what people ask of runs."""
+"""`ledgent run start|send|end|cancel|approve|deny|answer`: what people ask of runs."""
 
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Annotated, Any
@@ -124,6 +124,30 @@ def deny(
     )
 
 
+def answer(
+    run: RunId,
+    words: Annotated[list[str], typer.Argument(metavar="[CALL] TEXT", help="The answer; - reads it.")],
+    by: By = "",
+    follow: Follow = False,
+    log: LogUrl = None,
+) -> None:
+    """Answer the question that a run asks; CALL says which, where it asks several."""
+    from ledgent.agent.applying import answer_to
+    from ledgent.producers.identity import new_request_id
+    from ledgent.schemas.errors import UsageError
+    from ledgent.schemas.run import replay
+
+    if len(words) > 2:
+        raise UsageError('run answer takes the call, if it is needed, and the text: put the text in quotes, "..."')
+    call, text = (words[0], words[1]) if len(words) == 2 else (None, words[0])
+
+    async def request(opened: "Log", run_id: str) -> None:
+        state = replay(run_id, opened.records(run_id)).state
+        await opened.submit(answer_to(state, new_request_id(), _read(text) or "", call, by))
+
+    _ask(log, run, request, "The answer is sent", follow)
+
+
 def _answer_calls(log_url: str | None, run: str, call: str | None, answer: Answer, done: str, follow: bool) -> None:
     from ledgent.schemas.errors import RequestRefused
     from ledgent.schemas.run import replay
@@ -133,7 +157,9 @@ def _answer_calls(log_url: str | None, run: str, call: str | None, answer: Answe
 
     async def request(opened: "Log", run_id: str) -> None:
         state = replay(run_id, opened.records(run_id)).state
-        held = [call_id for call_id, each in state.tool_calls.items() if each.phase is Phase.HELD]
+        held = [
+            call_id for call_id, each in state.tool_calls.items() if each.phase is Phase.HELD and each.question is None
+        ]
         if not held or (call is not None and call not in held):
             waiting = f"{', '.join(held)} do" if held else "none of its calls does"
             named = f"call {call} does not wait" if call else "no call waits"

@@ -151,6 +151,7 @@ def _write_summary(row: RunRow) -> None:
 _SUSPENDED = {
     "input": "waits for a message",
     "approval": "waits until its calls are allowed",
+    "answer": "waits until its question is answered",
     "handed_over": "handed over: any worker may take it up",
 }
 
@@ -171,6 +172,8 @@ def _write_ending(view: RunView) -> None:
         say(f'\nGo on: ledgent run send {run_id} "..."   or end it: ledgent run end {run_id}')
     if view.row.status == "suspended" and view.row.suspended == "approval":
         say(f"\nAllow its calls: ledgent run approve {run_id}   or do not: ledgent run deny {run_id}")
+    if view.row.status == "suspended" and view.row.suspended == "answer":
+        say(f'\nAnswer its question: ledgent run answer {run_id} "..."')
 
 
 def _heading(text: str) -> None:

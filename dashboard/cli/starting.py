@@ -15,6 +15,7 @@ from ledgent.schemas.codec import Recorded
 from ledgent.schemas.errors import UnknownAgent
 from ledgent.schemas.events import TERMINAL_TYPES
 from ledgent.schemas.ports import Log
+from ledgent.schemas.state import ToolCall
 
 if TYPE_CHECKING:
     from ledgent.agent.entries import Agent
@@ -122,10 +123,17 @@ def _write_result(result: "RunResult") -> None:
         note(f"\nRun {result.run_id} ended as {result.status}" + (f": {why}" if why else ""))
     if result.waits_for == "approval":
         note(f"\nIts calls wait to be allowed: ledgent run approve {result.run_id}   or not: ledgent run deny ...")
+    elif result.waits_for == "answer":
+        for call in result.waiting:
+            note(f"\n{_asked(call)}\nAnswer: ledgent run answer {result.run_id} {call.request.call_id} ...")
     elif result.status == "suspended":
         note(f'\nIt waits for the next message: ledgent run send {result.run_id} "..."')
     else:
         note(f"\nLook closer: ledgent run show {result.run_id}")
+
+
+def _asked(call: ToolCall) -> str:
+    return printable(f"{call.question} [{' | '.join(call.choices)}]" if call.choices else call.question or "")
 
 
 def _unknown(name: str, known: list[str], modules: str) -> str:

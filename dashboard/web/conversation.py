@@ -11,6 +11,8 @@ from ledgent.schemas.events import (
     ModelCallFailed,
     ModelCallToolRequested,
     OutputRejected,
+    QuestionAnswered,
+    QuestionAsked,
     RetryScheduled,
     RunCancelled,
     RunCompleted,
@@ -87,6 +89,11 @@ def turns_of(records: Sequence[Recorded]) -> list[Turn]:
                 early = []
                 said = f"Attempt {event.attempt} of {event.call_id} failed, {event.error.code}: {event.error.message}"
                 turns.append(Turn("note", record.seq, said, tone="bad"))
+            case QuestionAsked():
+                turns.append(Turn("note", record.seq, f"It asks the user: {event.question}", facts=event.choices))
+            case QuestionAnswered():
+                turns.append(Turn("user", record.seq, event.text, facts=(event.by,) if event.by else ()))
+                _settle(uses, record)
             case RetryScheduled():
                 wait = f"Waited {took(event.delay_s * 1_000)} before attempt {event.attempt} of {event.call_id}"
                 turns.append(Turn("note", record.seq, wait, tone="odd"))
@@ -138,6 +145,8 @@ def _settle(uses: dict[str, ToolUse], record: Recorded) -> None:
             use.state, use.attempts = "running", event.attempt
         case ToolCallCompleted():
             use.state, use.answer, use.duration_ms = "ok", event.result, event.duration_ms
+        case QuestionAnswered():
+            use.state, use.answer = "ok", event.text
         case ToolCallFailed():
             use.state, use.answer, use.duration_ms = "error", event.error.message, event.duration_ms
         case ToolCallRejected():

@@ -112,6 +112,12 @@ def _ending(run: RunRow, spans: Sequence[SpanRow]) -> tuple[str, str, str]:
                 "",
                 f"`ledgent run approve {short}` lets it make them, `ledgent run deny {short}` does not.",
             )
+        case Status.SUSPENDED if run.suspended == "answer":
+            return (
+                "Waits until somebody answers its question; nothing is running.",
+                "",
+                f'`ledgent run answer {run.run_id[-8:]} "..."` answers it.',
+            )
         case Status.SUSPENDED:
             return "Handed over; any worker may take it up.", "", "With none running: `ledgent worker --agents ...`."
         case _:

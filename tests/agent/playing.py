@@ -6,13 +6,23 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from ledgent.agent.commands import AskApproval, CallModel, CallTool, CheckOutput, Command, Record, ScheduleRetry
+from ledgent.agent.commands import (
+    AskApproval,
+    AskUser,
+    CallModel,
+    CallTool,
+    CheckOutput,
+    Command,
+    Record,
+    ScheduleRetry,
+)
 from ledgent.agent.decide import decide, may_begin_early
 from ledgent.agent.terminators import when
+from ledgent.agent.tools.asking import ask_user
 from ledgent.agent.writing import RunWriter
 from ledgent.producers.memory import MemoryLog
 from ledgent.schemas.acceptance import Guard
-from ledgent.schemas.agents import AgentSpec, Limits, OutputSpec, RetryPolicy
+from ledgent.schemas.agents import AgentSpec, Limits, OutputSpec, RetryPolicy, ToolSpec
 from ledgent.schemas.errors import ErrorCode, ErrorInfo
 from ledgent.schemas.events import (
     TERMINAL_TYPES,
@@ -27,6 +37,8 @@ from ledgent.schemas.events import (
     ModelCallToolRequested,
     OutputAccepted,
     OutputRejected,
+    QuestionAnswered,
+    QuestionAsked,
     RetryScheduled,
     RunCancelRequested,
     RunClaimed,
@@ -62,6 +74,14 @@ BOUNDS: dict[str, st.SearchStrategy[Any]] = {
 LIMITS = st.lists(st.sampled_from(sorted(BOUNDS)), max_size=2, unique=True).flatmap(
     lambda names: st.builds(Limits, **{name: BOUNDS[name] for name in names})
 )
+
+
+def tools_of(approval: bool) -> tuple[ToolSpec, ...]:
+    """A run's tools: those of SPEC, one of which a person may have to allow, and a question."""
+    tools = (tool.model_copy(update={"approval": approval and tool.name == "pay"}) for tool in SPEC.tools)
+    return (*tools, ask_user.spec)
+
+
 SPECS = st.builds(
     lambda conversational, terminators, attempts, output, way, approval, stream: SPEC.model_copy(
         update={
@@ -70,9 +90,7 @@ SPECS = st.builds(
             "output": output,
             "policy": way[0],
             "text_protocol": way[1],
-            "tools": tuple(
-                tool.model_copy(update={"approval": approval and tool.name == "pay"}) for tool in SPEC.tools
-            ),
+            "tools": tools_of(approval),
             "model": SPEC.model.model_copy(update={"retry": RetryPolicy(attempts=attempts), "stream": stream}),
         }
     ),
@@ -88,7 +106,7 @@ SPECS = st.builds(
     st.booleans(),
 )
 ERRORS = [code for code in ErrorCode if code is not ErrorCode.INTERRUPTED]
-NAMES = ["look_up", "look_up", "pay", "pay", "hang_up", "look_upp", ""]
+NAMES = ["look_up", "look_up", "pay", "pay", "ask_user", "hang_up", "look_upp", ""]
 ACTS = [
     "Thought: hm\nAction: pay\nAction Input: {}",
     "Action: look_up",
@@ -198,6 +216,14 @@ class Play:
                 assert self.state.model_call is None
                 request = self.state.tool_calls[call_id].request
                 self.put(ApprovalRequested(call_id=call_id, name=request.name, arguments=request.arguments))
+            case AskUser(call_id):
+                assert self.state.model_call is None
+                if self.state.tool_calls[call_id].request.arguments == "not JSON":
+                    self.put(
+                        ToolCallRejected(call_id=call_id, name="ask_user", reason="invalid_arguments", message="?")
+                    )
+                else:
+                    self.put(QuestionAsked(call_id=call_id, question="which?"))
             case CheckOutput(attempt):
                 fits = self.dice.random() < 0.5
                 self.put(OutputAccepted(output="{}") if fits else OutputRejected(attempt=attempt, message="no"))
@@ -280,7 +306,9 @@ class Play:
             self.put(RunSuspended(reason="handed_over"))
 
     def answered_by_a_person(self, request: str, call_id: str) -> None:
-        if self.dice.random() < 0.5:
+        if self.state.tool_calls[call_id].question is not None:
+            self.put(QuestionAnswered(request_id=request, call_id=call_id, text="this one"))
+        elif self.dice.random() < 0.5:
             self.put(ApprovalGranted(request_id=request, call_id=call_id))
         else:
             self.put(ApprovalDenied(request_id=request, call_id=call_id, message="no"))

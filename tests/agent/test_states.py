@@ -9,7 +9,7 @@ import pytest
 from ledgent.schemas.agents import AgentSpec, Limits, RetryPolicy
 from ledgent.schemas.state import Status
 from ledgent.schemas.transitions import MODEL_CALL, NONE, RUN, TOOL_CALL, document, mermaid
-from tests.agent.playing import Play
+from tests.agent.playing import Play, tools_of
 from tests.schemas.chain import SPEC
 
 RUNS = 1000
@@ -17,11 +17,10 @@ STATES = Path(__file__).parents[2] / "docs" / "states.md"
 
 
 def spec_of(dice: random.Random) -> AgentSpec:
-    tools = tuple(tool.model_copy(update={"approval": tool.name == "pay"}) for tool in SPEC.tools)
     policy = dice.choice(["react", "tool_loop"])
     return SPEC.model_copy(
         update={
-            "tools": tools,
+            "tools": tools_of(approval=True),
             "conversational": dice.random() < 0.5,
             "policy": policy,
             "text_protocol": policy == "react" and dice.random() < 0.5,

@@ -11,7 +11,7 @@ from ledgent.producers.opening import open_log
 
 LEDGENT = Path(sys.executable).with_name("ledgent")
 AGENTS = '''
-from ledgent.agent import Agent, Call, ScriptedModel, tool
+from ledgent.agent import Agent, Call, ScriptedModel, ask_user, tool
 
 
 @tool
@@ -53,6 +53,11 @@ patient = Agent("patient", ScriptedModel([Call("wait", seconds=30), "Done."]), t
 talker = Agent("talker", ScriptedModel(["Hello!", "Bye!"]), conversational=True)
 escaping = Agent("escaping", ScriptedModel(["\\x1b[2Jgone"]))
 wordy = Agent("wordy", ScriptedModel(["word " * 40_000]))
+asker = Agent(
+    "asker",
+    ScriptedModel([Call("ask_user", question="Where to?", choices=["Rome", "Oslo"]), "Off we go."]),
+    tools=[ask_user],
+)
 payer = Agent("payer", ScriptedModel([[Call("pay", usd=5), Call("pay", usd=6)], "Settled."]), tools=[pay])
 '''
 REMOTE_AGENTS = """

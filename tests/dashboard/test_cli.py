@@ -384,6 +384,28 @@ def test_calls_that_wait_are_allowed_or_not(folder: Path) -> None:
     assert "none of its calls does" in ledgent(folder, "run", "approve", run_id).err
 
 
+@pytest.mark.slow
+def test_a_question_is_answered(folder: Path) -> None:
+    begun = ledgent(folder, "run", "start", "asker", "hi", "--agents", "helpers")
+    assert "Where to? [Rome | Oslo]" in begun.err
+    run_id = begun.err.split("ledgent run answer ")[1].split()[0]
+    shown = ledgent(folder, "run", "show", run_id)
+    for text in ("Where to? [Rome | Oslo]", "waits until its question is answered", "ledgent run answer"):
+        assert text in shown.out
+    wrong = ledgent(folder, "run", "answer", run_id, "Paris")
+    assert wrong.code == 2
+    assert "'Paris' is none of the answers to choose from: 'Rome', 'Oslo'" in wrong.err
+    assert "waits for an answer" in ledgent(folder, "run", "answer", run_id, "m1.t7", "Rome").err
+    assert "none of its calls does" in ledgent(folder, "run", "approve", run_id).err
+    assert ledgent(folder, "run", "answer", run_id, "m1.t0", "Oslo", "--by", "Ada").code == 0
+    ledgent(folder, "worker", "--agents", "helpers", "--until-idle")
+    shown = ledgent(folder, "run", "show", run_id)
+    for text in ("Ada: Oslo", "Off we go."):
+        assert text in shown.out
+    assert "the run has ended" in ledgent(folder, "run", "answer", run_id, "Rome").err
+    assert ledgent(folder, "run", "verify", run_id).code == 0
+
+
 # the rest -----------------------------------------------------------------------------------------------------------
 
 

@@ -8,6 +8,7 @@ from ledgent.schemas.events import (
     ApprovalDenied,
     ApprovalGranted,
     ApprovalRequested,
+    QuestionAnswered,
     RunClaimed,
     RunSuspended,
 )
@@ -38,6 +39,7 @@ def test_a_run_that_waits_to_be_allowed_is_suspended_and_nobody_works_on_it() ->
     [
         ApprovalGranted(request_id="yes", call_id="m1.t0"),
         ApprovalDenied(request_id="no", call_id="m1.t0", message="no"),
+        QuestionAnswered(request_id="so", call_id="m1.t0", text="so"),
     ],
 )
 def test_either_answer_wakes_it(answer: AnyEvent) -> None:
