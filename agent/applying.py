@@ -5,6 +5,7 @@ from ledgent.schemas.events import (
     AnyEvent,
     ApprovalDenied,
     ApprovalGranted,
+    CheckpointSaved,
     MessageReceived,
     QuestionAnswered,
     RunCancelRequested,
@@ -17,6 +18,7 @@ from ledgent.schemas.requests import (
     CancelRun,
     DenyCall,
     EndConversation,
+    SaveCheckpoint,
     SendMessage,
     StartRun,
 )
@@ -75,5 +77,7 @@ def event_of(request: AnyRequest, state: RunState) -> AnyEvent | None:
             return ApprovalDenied(request_id=request_id, call_id=call_id, by=by, message=message)
         case AnswerQuestion(request_id=request_id, call_id=call_id, text=text, by=by):
             return QuestionAnswered(request_id=request_id, call_id=call_id, text=text, by=by)
+        case SaveCheckpoint(request_id=request_id, name=name):
+            return CheckpointSaved(request_id=request_id, name=name)
         case StartRun():
             return None

@@ -4,6 +4,7 @@ adapter or a tool raises ends here, recorded. No state, no policy."""
 import asyncio
 import contextlib
 from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from ledgent.agent.clock import Clock
@@ -116,6 +117,7 @@ async def call_tool(
     clock: Clock,
     threads: Places,
     on_delta: Callable[[Delta], None] | None = None,
+    on_checkpoint: Callable[[str], None] | None = None,
     wait_s: float = WAIT_S,
 ) -> ToolCallCompleted | ToolCallFailed:
     """What came of calling the tool, within the `left_s` that the run has. Raises only asyncio.CancelledError.
@@ -128,6 +130,7 @@ async def call_tool(
     allowed_s = min(tool.spec.timeout_s, left_s)
     turn = tool.turn(threads)
     context = ToolContext(run_id, started.call_id, started.idempotency_key, _reports(started.call_id, on_delta))
+    context = replace(context, on_checkpoint=on_checkpoint and _in_this_loop(on_checkpoint))
     waiting = turn is not None
     try:
         async with asyncio.timeout(min(wait_s, left_s) if waiting else allowed_s) as deadline:
@@ -178,6 +181,21 @@ def _reports(call_id: str, on_delta: Callable[[Delta], None] | None) -> Callable
             loop.call_soon_threadsafe(on_delta, Delta(call_id, "progress", text))
 
     return report
+
+
+def _in_this_loop(function: Callable[[str], None]) -> Callable[[str], None]:
+    """Has the function called in the event loop that runs the call, from whatever thread, before the call's outcome."""
+    loop = asyncio.get_running_loop()
+
+    def call(argument: str) -> None:
+        with contextlib.suppress(RuntimeError):
+            if asyncio.get_running_loop() is loop:
+                function(argument)
+                return
+        with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile: nobody records any more
+            loop.call_soon_threadsafe(function, argument)
+
+    return call
 
 
 def cancelled(started: ModelCallStarted | ToolCallStarted) -> ModelCallFailed | ToolCallFailed:

@@ -51,6 +51,8 @@ def decide(state: RunState) -> tuple[Command, ...]:
         return ()
     if lost := tuple(_given_up(state, agent)):
         return lost
+    if state.awaited:
+        return _half_begun(state)
     if state.cancel_requested is not None:
         return _cancelled(state)
     if state.model_call is not None:
@@ -86,6 +88,14 @@ def _given_up(state: RunState, agent: AgentSpec) -> Iterator[Command]:
                 "may not have taken effect. It was not made again. Check before you repeat it."
             )
             yield Record(ToolCallUncertain(call_id=call_id, attempt=tool_call.attempt, message=message))
+
+
+def _half_begun(state: RunState) -> tuple[Command, ...]:
+    """Who began the run records what it shares with another; whoever takes it up after a crash cannot."""
+    if state.epoch == 1:
+        return ()
+    message = "the process that restored it went away before all that it shares was recorded: restore it again"
+    return (Record(RunFailed(error=_interrupted(message))),)
 
 
 def _cancelled(state: RunState) -> tuple[Command, ...]:
@@ -182,7 +192,7 @@ def _about_turn(state: RunState, agent: AgentSpec) -> tuple[Command, ...]:
         return (Record(RunFailed(error=error)),)
     if answered or not state.messages:
         return (Record(RunSuspended(reason="input")),)
-    return _ask_model(state, f"m{state.spent.steps + 1}", 1)
+    return _ask_model(state, f"m{state.numbered + state.spent.steps + 1}", 1)
 
 
 def _ask_model(state: RunState, call_id: str, attempt: int) -> tuple[Command, ...]:

@@ -9,7 +9,7 @@ from typing import Any
 from ledgent.agent.blocking import blocking, iterated
 from ledgent.agent.conversation import Conversation, SyncConversation
 from ledgent.agent.models.port import Delta
-from ledgent.agent.resuming import answer_run
+from ledgent.agent.resuming import answer_run, restore_run
 from ledgent.agent.running import (
     OnResult,
     RunResult,
@@ -123,6 +123,32 @@ class Agent(Definition):
     def answer_sync(self, run_id: str, text: str, **options: Any) -> RunResult:
         """As `answer`, for code that is not async."""
         return blocking(self.answer(run_id, text, **options))
+
+    async def restore(
+        self,
+        run_id: str,
+        *,
+        at: int | str,
+        input: str | None = None,
+        limits: Limits | None = None,
+        session: str | None = None,
+        labels: dict[str, str] | None = None,
+        log: Log | str | None = None,
+        on_record: OnRecord | None = None,
+        on_delta: Callable[[Delta], None] | None = None,
+        stop: asyncio.Event | None = None,
+    ) -> RunResult:
+        """A new run, here, that begins as the other one stood: at a checkpoint's name or after a record's seq.
+
+        That can be wherever no tool call was under way; a checkpoint saved among them means once they had settled.
+        The other run stays as it is. `input`: what the user says next. Limits, session and labels are the other run's
+        unless given. Raises UsageError where it cannot be restored, UnknownRun.
+        """
+        return await restore_run(self, run_id, at, input, limits, session, labels, log, on_record, on_delta, stop)
+
+    def restore_sync(self, run_id: str, **options: Any) -> RunResult:
+        """As `restore`, for code that is not async."""
+        return blocking(self.restore(run_id, **options))
 
     def conversation(self, **options: Any) -> Conversation:
         """A conversation held here: `async with agent.conversation() as chat: answer = await chat.send("Hello")`.

@@ -28,6 +28,7 @@ from ledgent.agent.writing import RunWriter
 from ledgent.schemas.events import (
     AnyEvent,
     ApprovalRequested,
+    CheckpointSaved,
     ModelCallStarted,
     ModelCallToolRequested,
     OutputAccepted,
@@ -55,7 +56,7 @@ class Intents:
         clock: Clock,
         on_delta: Callable[[Delta], None] | None,
         set_timer: SetTimer,
-        tell: Callable[[Outcome], None],
+        post: Callable[[Outcome], None],
     ) -> None:
         self.starting: list[Intent] = []
         """Recorded, to begin once that is durable."""
@@ -64,7 +65,7 @@ class Intents:
         self._clock = clock
         self._on_delta = on_delta
         self._set_timer = set_timer
-        self._tell = tell
+        self._post = post
         self._renderer: Renderer | None = None
 
     def record(self, command: Command, cause: int) -> None:
@@ -80,8 +81,7 @@ class Intents:
             case AskApproval(call_id):
                 self._ask_approval(call_id, cause)
             case AskUser(call_id):
-                if (parsed := self._parsed(call_id, (call_id, 1), cause)) is not None:
-                    self._writer.record(question_in(call_id, parsed[1]), cause, call_id, 1)
+                self._ask_user(call_id, cause)
             case ScheduleRetry(call_id, attempt, least_s, most_s, code):
                 delay_s = self._clock.draw(least_s, most_s)
                 event = RetryScheduled(call_id=call_id, attempt=attempt, delay_s=delay_s, code=code)
@@ -117,7 +117,7 @@ class Intents:
 
         def on_request(request: ToolRequest) -> None:
             requested = ModelCallToolRequested(call_id=call_id, attempt=attempt, request=request)
-            self._tell(Outcome(requested, seq, span))
+            self._post(Outcome(requested, seq, span))
 
         early = on_request if may_begin_early(state, spec) else None
         call = partial(
@@ -130,6 +130,11 @@ class Intents:
         if self._parsed(call_id, (call_id, 1), cause) is not None:
             event = ApprovalRequested(call_id=call_id, name=request.name, arguments=request.arguments)
             self._writer.record(event, cause, call_id, 1)
+
+    def _ask_user(self, call_id: str, cause: int) -> None:
+        asked = question_in(self._writer.state.tool_calls[call_id].request)
+        if self._parsed(call_id, (call_id, 1), cause) is not None and asked is not None:
+            self._writer.record(asked, cause, call_id, 1)
 
     def _parsed(self, call_id: str, span: tuple[str | int, ...], cause: int) -> tuple[Tool, dict[str, object]] | None:
         """The tool of a call and its arguments; None where the call is rejected."""
@@ -162,8 +167,12 @@ class Intents:
         )
         seq = self._writer.record(event, cause, *span).seq
         run_id, left_s = self._writer.state.run_id, self._within_deadline(float("inf"))
+
+        def save(name: str) -> None:
+            self._post(Outcome(CheckpointSaved(name=name, call_id=call_id), seq, span))
+
         call = partial(
-            call_tool, tool, event, arguments, run_id, left_s, self._clock, self._agent.threads, self._on_delta
+            call_tool, tool, event, arguments, run_id, left_s, self._clock, self._agent.threads, self._on_delta, save
         )
         self.starting.append(Intent(call, event, seq, span))
 

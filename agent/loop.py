@@ -13,6 +13,7 @@ from ledgent.agent.applying import event_of, refusal_of
 from ledgent.agent.carry_out import Intent, Outcome, cancelled
 from ledgent.agent.clock import Clock
 from ledgent.agent.decide import decide
+from ledgent.agent.fork import Shared
 from ledgent.agent.intents import Intents
 from ledgent.agent.models.port import Delta
 from ledgent.agent.spec import Definition
@@ -59,8 +60,10 @@ class RunLoop:
         """As of the last record made; it may not be durable yet."""
         return self._writer.state
 
-    def begin(self, request: StartRun, *, accept: bool) -> None:
+    def begin(self, request: StartRun, *, accept: bool, shared: Shared | None = None) -> None:
         """Records the claim and start of a new run; with `accept` the request goes to the log in the same commit.
+
+        `shared`: what it takes over of the run that it goes on from.
 
         Raises RecordTooLarge, before anything is written.
         """
@@ -79,9 +82,12 @@ class RunLoop:
             limits=limits,
             session=request.session,
             labels=request.labels,
+            forked_from=shared.forked_from if shared else None,
         )
         try:
             self._writer.record(started, 1)
+            for event in shared.events if shared else ():
+                self._writer.record(event, 2)
         except RecordTooLarge as error:
             if accept:
                 raise

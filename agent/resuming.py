@@ -1,16 +1,18 @@
-"""Sleeping runs, woken and gone on with in the calling process. No decisions."""
+"""Going on here from a run that is in the log: with it, while it sleeps, or with a new one. No decisions."""
 
 import asyncio
 from collections.abc import Callable
 
 from ledgent.agent.applying import answer_to
 from ledgent.agent.clock import SystemClock
+from ledgent.agent.fork import kept, shared_at
 from ledgent.agent.loop import RunLoop
 from ledgent.agent.models.port import Delta
-from ledgent.agent.running import RunResult, attended, log_at, result_of
+from ledgent.agent.running import RunResult, attended, log_at, result_of, run_agent, start_request
 from ledgent.agent.spec import Definition
 from ledgent.agent.writing import OnRecord
 from ledgent.producers.identity import new_request_id
+from ledgent.schemas.agents import Limits
 from ledgent.schemas.errors import RequestRefused, UnknownRun, UsageError
 from ledgent.schemas.ports import Log
 from ledgent.schemas.requests import encode_request
@@ -46,3 +48,27 @@ async def answer_run(
             return result_of(await loop.work(), agent)
     finally:
         await loop.let_go()
+
+
+async def restore_run(
+    agent: Definition,
+    run_id: str,
+    at: int | str,
+    input: str | None,
+    limits: Limits | None,
+    session: str | None,
+    labels: dict[str, str] | None,
+    log: Log | str | None,
+    on_record: OnRecord | None,
+    on_delta: Callable[[Delta], None] | None,
+    stop: asyncio.Event | None,
+) -> RunResult:
+    """Begins a new run that takes over what the other was at that point, and works on it."""
+    opened = log_at(log)
+    shared = await asyncio.to_thread(shared_at, opened, run_id, at)
+    if shared.agent != agent.name:
+        raise UsageError(f"run {run_id} is one of agent {shared.agent}, not of {agent.name}")
+    if shared.answered and input is None and not agent.conversational:
+        raise UsageError(f"run {run_id} had answered at {at}: it needs an input to go on from there")
+    request = start_request(agent.name, input, *kept(shared, limits, session, labels), shared.forked_from)
+    return await run_agent(agent, request, opened, on_record, on_delta, stop=stop, shared=shared)

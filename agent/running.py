@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 from ledgent.agent.clock import Clock, SystemClock
+from ledgent.agent.fork import Shared
 from ledgent.agent.loop import RunLoop
 from ledgent.agent.models.port import Delta
 from ledgent.agent.spec import Definition
@@ -24,6 +25,7 @@ from ledgent.schemas.ports import Log
 from ledgent.schemas.requests import StartRun, encode_request
 from ledgent.schemas.settings import Settings
 from ledgent.schemas.state import Phase, RunState, Spent, Status, ToolCall
+from ledgent.schemas.values import ForkedFrom
 
 SOON_S = 0.05
 
@@ -77,7 +79,12 @@ def log_at(log: Log | str | None) -> Log:
 
 
 def start_request(
-    agent: str, input: str | None, limits: Limits | None, session: str | None, labels: dict[str, str] | None
+    agent: str,
+    input: str | None,
+    limits: Limits | None,
+    session: str | None,
+    labels: dict[str, str] | None,
+    forked_from: ForkedFrom | None = None,
 ) -> StartRun:
     """A request for a new run, with its ids. Raises UsageError for fields of the wrong type, RecordTooLarge."""
     if input is not None and not isinstance(input, str):
@@ -90,6 +97,7 @@ def start_request(
         limits=limits,
         session=session,
         labels=labels or {},
+        forked_from=forked_from,
     )
     encode_request(request)  # what cannot be stored is refused before anything begins
     return request
@@ -113,15 +121,19 @@ async def run_agent(
     on_delta: Callable[[Delta], None] | None,
     clock: Clock | None = None,
     stop: asyncio.Event | None = None,
+    shared: Shared | None = None,
 ) -> RunResult:
-    """Claims the new run in this process, in one commit with its request, and works on it."""
-    if request.input is None and not agent.conversational:
+    """Claims the new run in this process, in one commit with its request, and works on it.
+
+    `shared`: what it takes over of the run that it goes on from.
+    """
+    if request.input is None and not agent.conversational and not shared:
         raise UsageError(f"agent {agent.name} is not conversational: a run of it needs an input")
     check_priced(agent, request.limits)
     opened = log_at(log)
     state = RunState(request.run_id)
     loop = RunLoop(opened, agent, state, Guard(), clock or SystemClock(), on_record, on_delta)
-    loop.begin(request, accept=True)
+    loop.begin(request, accept=True, shared=shared)
     try:
         with attended(opened, loop):
             async with _stopped_by(stop, opened, loop):

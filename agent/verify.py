@@ -19,15 +19,16 @@ from ledgent.agent.commands import (
 )
 from ledgent.agent.decide import decide, may_begin_early
 from ledgent.agent.render import Renderer, request_digest
+from ledgent.agent.shared_check import SharedCheck
 from ledgent.agent.terminators import changed
-from ledgent.agent.tools.asking import ask_user, question_in
-from ledgent.agent.tools.function import InvalidArguments
+from ledgent.agent.tools.asking import question_in
 from ledgent.schemas.acceptance import Guard, Verdict, advance, judge
 from ledgent.schemas.codec import Recorded, Stored, digest_of, event_of, read_envelope
 from ledgent.schemas.errors import BadRecord, ErrorCode, UnknownRun
 from ledgent.schemas.events import (
     AnyEvent,
     ApprovalRequested,
+    CheckpointSaved,
     ModelCallCompleted,
     ModelCallFailed,
     ModelCallStarted,
@@ -80,6 +81,7 @@ _OUTCOMES = (
     ToolCallCompleted,
     ToolCallFailed,
     TimerFired,
+    CheckpointSaved,
 )
 """Events that a holder who hands the run over records without deciding on them."""
 
@@ -119,7 +121,7 @@ def verify(history: History, run_id: str) -> Certificate:
     if head is None:
         raise UnknownRun(run_id)
     misplaced = dict(history.misplaced(run_id))
-    check = _Check(run_id)
+    check = _Check(history, run_id)
     for stored in history.records(run_id):
         seq = check.guard.seq + 1
         try:
@@ -149,8 +151,9 @@ def _beyond(history: History, head: Head, guard: Guard) -> tuple[int, str] | Non
 class _Check:
     """Folds one run and decides it again."""
 
-    def __init__(self, run_id: str) -> None:
+    def __init__(self, history: History, run_id: str) -> None:
         self.guard = Guard()
+        self._shared = SharedCheck(history)
         self._state = RunState(run_id)
         self._expected: deque[Command] = deque()
         self._cause = 0
@@ -210,6 +213,8 @@ class _Check:
         event, agent = record.event, self._state.agent
         if isinstance(event, ModelCallToolRequested) and agent is not None and not may_begin_early(self._state, agent):
             raise _Divergence("diverged", f"{event.type} was recorded, but here calls wait for the whole answer")
+        if fault := self._shared.fault_of(event, self._state.awaited):
+            raise _Divergence("diverged", fault)
         if isinstance(event, RunClaimed) or _made_by_the_worker(event, self._claimed):
             self._expected.clear()  # what was decided is cut short, and decided anew by the next holder
             self._cut_short = False
@@ -266,7 +271,7 @@ class _Check:
                 return {"call_id": call_id, "name": request.name, "arguments": request.arguments}, found
             case AskUser(call_id), QuestionAsked():
                 request = self._state.tool_calls[call_id].request
-                return dict(question_in(call_id, _arguments(request.arguments))), found
+                return (dict(asked), found) if (asked := question_in(request)) else ({}, {})
             case ((CallTool(call_id) | AskApproval(call_id) | AskUser(call_id)), ToolCallRejected()):
                 return {"call_id": call_id}, found
             case CheckOutput(), OutputAccepted():
@@ -291,14 +296,6 @@ class _Check:
             "model": agent.model.name,
             "request_digest": request_digest(self._renderer.request(self._state)),
         }
-
-
-def _arguments(arguments: str) -> dict[str, Any]:
-    """Those that were found valid when the question was asked. Raises _Divergence."""
-    try:
-        return ask_user.parse(arguments)
-    except InvalidArguments as error:
-        raise _Divergence("diverged", f"a question was asked, but: {error}") from error
 
 
 def _made_by_the_worker(event: AnyEvent, claimed: bool) -> bool:

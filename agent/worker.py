@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping
 
 from ledgent.agent.clock import Clock, SystemClock
+from ledgent.agent.fork import Shared, shared_at
 from ledgent.agent.loop import RunLoop
 from ledgent.agent.running import attended_loop, check_priced
 from ledgent.agent.spec import Definition
@@ -30,6 +31,7 @@ from ledgent.schemas.ports import Log
 from ledgent.schemas.requests import AnyRequest, StartRun
 from ledgent.schemas.run import replay
 from ledgent.schemas.state import RunState
+from ledgent.schemas.values import ForkedFrom
 
 logger = logging.getLogger("ledgent.worker")
 
@@ -161,15 +163,23 @@ class Worker:
         if state.agent is None and isinstance(request, StartRun):
             try:
                 check_priced(agent, request.limits)
-            except UsageError as refusal:
+                shared = await self._shared(request.forked_from) if request.forked_from else None
+            except (UsageError, BrokenHistory, UnreadableRecord) as refusal:
                 error = ErrorInfo(code=ErrorCode.INVALID_REQUEST, message=str(refusal))
                 await self._end(request, state, guard, error)
                 return None
-            loop.begin(request, accept=False)
+            loop.begin(request, accept=False, shared=shared)
         else:
             loop.take_up()
             loop.post(request)
         return loop
+
+    async def _shared(self, wanted: ForkedFrom) -> Shared:
+        """What the run that is gone on from has to give. Raises UsageError."""
+        shared = await asyncio.to_thread(shared_at, self._log, wanted.run_id, wanted.seq)
+        if shared.forked_from != wanted:
+            raise UsageError(f"run {wanted.run_id} is not in this log as it was when it was asked to be restored")
+        return shared
 
     async def _fail_unknown(self, request: AnyRequest, state: RunState, guard: Guard) -> None:
         """An agent that nobody here knows fails a run, but only one that has not begun."""

@@ -7,6 +7,7 @@ from ledgent.dashboard.timeline import Line, Timeline
 from ledgent.processors.runs import RunRow, project
 from ledgent.schemas.codec import Recorded, Stored, decode
 from ledgent.schemas.errors import BadRecord, UsageError
+from ledgent.schemas.events import CheckpointSaved
 from ledgent.schemas.run import evolve
 from ledgent.schemas.state import RunState, as_json
 
@@ -50,18 +51,24 @@ def view_of(run_id: str, records: Iterable[Stored]) -> RunView:
     return RunView(row, tuple(read), tuple(lines), state.output, unread)
 
 
-def step_to(run_id: str, records: Iterable[Stored], seq: int) -> Step:
-    """The state after the record with this seq, and what that record changed.
+def step_to(run_id: str, records: Iterable[Stored], at: int | str) -> Step:
+    """The state after the record with this seq, or at this checkpoint, and what the record changed.
 
-    Raises UsageError when the run has no such record, UnreadableRecord, UnknownEventType.
+    Raises UsageError when the run has no such record or checkpoint, UnreadableRecord, UnknownEventType.
     """
-    state = RunState(run_id)
+    state, found = RunState(run_id), None
     for stored in records:
         record = decode(stored)
         before, state = state, evolve(state, record)
-        if record.seq == seq:
-            return Step(record, as_json(state), dict(changes(as_json(before), as_json(state))))
-    raise UsageError(f"run {run_id} has records 1 to {state.seq}, and none numbered {seq}")
+        if record.seq == at or (isinstance(record.event, CheckpointSaved) and record.event.name == at):
+            found = record, as_json(state), dict(changes(as_json(before), as_json(state)))
+            if record.seq == at:
+                break
+    if found is not None:
+        return Step(*found)
+    if isinstance(at, str):
+        raise UsageError(f"run {run_id} has no checkpoint {at!r}: {', '.join(state.checkpoints) or 'it has none'}")
+    raise UsageError(f"run {run_id} has records 1 to {state.seq}, and none numbered {at}")
 
 
 def changes(before: Any, after: Any, path: str = "") -> list[tuple[str, Any]]:

@@ -12,6 +12,8 @@ from ledgent.schemas.events import (
     ApprovalDenied,
     ApprovalGranted,
     ApprovalRequested,
+    CheckpointSaved,
+    HistoryShared,
     MessageReceived,
     ModelCallCompleted,
     ModelCallFailed,
@@ -157,7 +159,13 @@ def what_of_the_run(event: AnyEvent) -> str:
                 event.reason, "another worker took it over"
             )
         case RunStarted():
-            return f"{event.agent.name}: {event.input}" if event.input is not None else event.agent.name
+            said = f"{event.agent.name}: {event.input}" if event.input is not None else event.agent.name
+            origin = event.forked_from
+            return f"{said} (from run {short_id(origin.run_id)} at {origin.seq})" if origin else said
+        case CheckpointSaved():
+            return event.name
+        case HistoryShared():
+            return f"{len(event.messages)} messages, the last: {event.messages[-1].text or ''}"
         case RunSuspended():
             return _SUSPENDED[event.reason]
         case MessageReceived():

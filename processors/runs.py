@@ -12,6 +12,8 @@ from ledgent.schemas.errors import ErrorCode
 from ledgent.schemas.events import (
     ApprovalDenied,
     ApprovalGranted,
+    CheckpointSaved,
+    HistoryShared,
     MessageReceived,
     ModelCallCompleted,
     ModelCallFailed,
@@ -178,6 +180,11 @@ def _run_changes(row: RunRow, record: Recorded) -> Changes:
             return {**_awake(row), **first}
         case RunEndRequested() | RunCancelRequested() | ApprovalGranted() | ApprovalDenied() | QuestionAnswered():
             return _awake(row)
+        case CheckpointSaved():
+            return _awake(row)
+        case HistoryShared(messages=messages) if not row.input:
+            said = next((message.text for message in messages if message.role == "user"), None)
+            return {"input": preview(said or "")}
         case RunCompleted(output=output):
             last = {} if output is None else {"output": preview(output)}
             return {**_ended(record, Status.COMPLETED), **last}

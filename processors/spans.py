@@ -19,6 +19,7 @@ from ledgent.schemas.errors import ErrorCode, ErrorInfo
 from ledgent.schemas.events import (
     ApprovalDenied,
     ApprovalGranted,
+    CheckpointSaved,
     MessageReceived,
     ModelCallCompleted,
     ModelCallFailed,
@@ -193,6 +194,7 @@ def _project_run(spans: RunSpans, record: Recorded) -> tuple[SpanRow, ...]:
             | ApprovalGranted()
             | ApprovalDenied()
             | QuestionAnswered()
+            | CheckpointSaved()
         ):
             return _awake(spans, root, envelope, Kind.INPUT_WAIT, Kind.HANDOVER_WAIT)
         case RunCompleted():

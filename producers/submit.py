@@ -9,9 +9,12 @@ from ledgent.schemas.requests import (
     CancelRun,
     DenyCall,
     EndConversation,
+    SaveCheckpoint,
     SendMessage,
     StartRun,
+    checkpoint_name,
 )
+from ledgent.schemas.values import ForkedFrom
 
 
 async def start_run(
@@ -22,6 +25,7 @@ async def start_run(
     limits: Limits | None = None,
     session: str | None = None,
     labels: dict[str, str] | None = None,
+    forked_from: ForkedFrom | None = None,
 ) -> str:
     """Asks for a run of the agent with this name; the run's id, once the request is durable."""
     run_id = new_run_id()
@@ -33,6 +37,7 @@ async def start_run(
         limits=limits,
         session=session,
         labels=labels or {},
+        forked_from=forked_from,
     )
     await log.submit(request)
     return run_id
@@ -61,6 +66,11 @@ async def deny_call(log: Requests, run_id: str, call_id: str, reason: str = "", 
 async def answer_question(log: Requests, run_id: str, call_id: str, text: str, by: str = "") -> None:
     """Answers the question that a call asks. Raises RequestRefused when the run has ended or is unknown."""
     await log.submit(AnswerQuestion(request_id=new_request_id(), run_id=run_id, call_id=call_id, text=text, by=by))
+
+
+async def save_checkpoint(log: Requests, run_id: str, name: str) -> None:
+    """Gives the run's state a name. Raises UsageError for none, RequestRefused when the run has ended or is unknown."""
+    await log.submit(SaveCheckpoint(request_id=new_request_id(), run_id=run_id, name=checkpoint_name(name)))
 
 
 async def cancel_run(log: Requests, run_id: str, reason: str = "") -> None:

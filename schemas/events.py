@@ -2,7 +2,7 @@
 
 An event says what happened, in the past tense; where it stands in its run is in `Recorded` (codec.py). A class exists
 only once some code emits it. A changed shape raises `version` and gets an upcast in codec.py. What people are asked and
-say is in people_events.py.
+say is in people_events.py, what is said of restoring runs in sharing_events.py.
 """
 
 from typing import Literal
@@ -17,7 +17,9 @@ from ledgent.schemas.people_events import ApprovalGranted as ApprovalGranted
 from ledgent.schemas.people_events import ApprovalRequested as ApprovalRequested
 from ledgent.schemas.people_events import QuestionAnswered as QuestionAnswered
 from ledgent.schemas.people_events import QuestionAsked as QuestionAsked
-from ledgent.schemas.values import Cut, ToolRequest, Usage
+from ledgent.schemas.sharing_events import CheckpointSaved as CheckpointSaved
+from ledgent.schemas.sharing_events import HistoryShared as HistoryShared
+from ledgent.schemas.values import Cut, ForkedFrom, ToolRequest, Usage
 
 # run ----------------------------------------------------------------------------------------------------------------
 
@@ -39,6 +41,8 @@ class RunStarted(Event):
     """In force for this run: the agent's, overridden by the request's."""
     session: str | None = None
     labels: dict[str, str] = Field(default_factory=dict)
+    forked_from: ForkedFrom | None = None
+    """The run that this one goes on from; `input` then comes after what they share."""
 
 
 class RunSuspended(Event):
@@ -284,6 +288,8 @@ AnyEvent = (
     | ApprovalDenied
     | QuestionAsked
     | QuestionAnswered
+    | CheckpointSaved
+    | HistoryShared
     | RetryScheduled
 )
 

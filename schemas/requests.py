@@ -3,6 +3,7 @@
 Each has an id; the event that it causes carries that id, so a redelivered request does nothing twice.
 """
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
@@ -11,6 +12,7 @@ from pydantic_core import PydanticSerializationError
 from ledgent.schemas.agents import Limits
 from ledgent.schemas.errors import RecordTooLarge, UnreadableRecord, UsageError
 from ledgent.schemas.frozen import Frozen
+from ledgent.schemas.values import ForkedFrom
 
 
 class StartRun(Frozen):
@@ -25,6 +27,8 @@ class StartRun(Frozen):
     """Its set fields override the agent's."""
     session: str | None = None
     labels: dict[str, str] = Field(default_factory=dict)
+    forked_from: ForkedFrom | None = None
+    """The run that the new one goes on from."""
 
 
 class SendMessage(Frozen):
@@ -87,13 +91,37 @@ class AnswerQuestion(Frozen):
     """Who, as they say."""
 
 
-AnyRequest = StartRun | SendMessage | EndConversation | CancelRun | ApproveCall | DenyCall | AnswerQuestion
+class SaveCheckpoint(Frozen):
+    """Give the run's state a name, to show it or to restore the run there."""
+
+    type: Literal["save_checkpoint"] = "save_checkpoint"
+    request_id: str
+    run_id: str
+    name: str
+
+
+AnyRequest = (
+    StartRun | SendMessage | EndConversation | CancelRun | ApproveCall | DenyCall | AnswerQuestion | SaveCheckpoint
+)
 
 _REQUEST: TypeAdapter[AnyRequest] = TypeAdapter(Annotated[AnyRequest, Field(discriminator="type")])
 
 
 MAX_REQUEST_BYTES = 600_000
 """Of an encoded request: what it causes must fit into a record beside the agent's spec."""
+
+
+_CHECKPOINT = re.compile(r"[^\W\d_][\w.-]{0,99}")
+
+
+def checkpoint_name(name: str) -> str:
+    """The name, if a checkpoint can have it. Raises UsageError."""
+    if not _CHECKPOINT.fullmatch(name):
+        raise UsageError(
+            "a checkpoint's name begins with a letter and has letters, digits, '-', '_' and '.' only, 100 at most, "
+            f"not {name!r:.200}"
+        )
+    return name
 
 
 def encode_request(request: AnyRequest) -> bytes:

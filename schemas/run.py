@@ -17,6 +17,8 @@ from ledgent.schemas.errors import BrokenHistory
 from ledgent.schemas.events import (
     EVENT_CLASSES,
     AnyEvent,
+    CheckpointSaved,
+    HistoryShared,
     MessageReceived,
     RunCancelled,
     RunCancelRequested,
@@ -29,6 +31,7 @@ from ledgent.schemas.events import (
     RunSuspended,
 )
 from ledgent.schemas.persistent import PersistentList
+from ledgent.schemas.sharing import message_of
 from ledgent.schemas.state import RunState, Status, User
 
 
@@ -92,6 +95,11 @@ def _run_claimed(state: RunState, event: RunClaimed, envelope: Envelope) -> Chan
 
 def _run_started(state: RunState, event: RunStarted, envelope: Envelope) -> Changes:
     messages = PersistentList((User(event.input),)) if event.input is not None else PersistentList()
+    shared: Changes = {}
+    if origin := event.forked_from:
+        shared = {"awaited": origin.messages, "numbered": origin.model_calls}
+        if origin.messages and event.input is not None:
+            messages, shared["inbox"] = PersistentList(), (event.input,)
     return {
         "status": Status.RUNNING,
         "started_at": envelope.at,
@@ -102,7 +110,24 @@ def _run_started(state: RunState, event: RunStarted, envelope: Envelope) -> Chan
         "applied": state.applied.append(event.request_id),
         "messages": messages,
         "ending_tools": frozenset(tool.name for tool in event.agent.tools if tool.ends_run),
+        **shared,
     }
+
+
+def _history_shared(state: RunState, event: HistoryShared, _: Envelope) -> Changes:
+    awaited = state.awaited - len(event.messages)
+    messages = state.messages.append(*map(message_of, event.messages))
+    output = event.output or (event.messages[-1].text if event.messages[-1].role == "assistant" else None)
+    if awaited or not state.inbox:
+        return {"messages": messages, "awaited": awaited, "output": output}
+    return {"messages": messages.append(*map(User, state.inbox)), "inbox": (), "awaited": 0, "output": output}
+
+
+def _checkpoint_saved(state: RunState, event: CheckpointSaved, envelope: Envelope) -> Changes:
+    changes: Changes = {"checkpoints": {**state.checkpoints, event.name: envelope.seq}, **calls.awake(state)}
+    if event.request_id:
+        changes["applied"] = state.applied.append(event.request_id)
+    return changes
 
 
 def _run_suspended(state: RunState, event: RunSuspended, _: Envelope) -> Changes:
@@ -175,6 +200,8 @@ _REDUCERS: dict[str, Callable[[RunState, Any, Envelope], Changes]] = {
     "approval.denied": calls.approval_denied,
     "question.asked": calls.question_asked,
     "question.answered": calls.question_answered,
+    "checkpoint.saved": _checkpoint_saved,
+    "history.shared": _history_shared,
     "retry.scheduled": calls.retry_scheduled,
 }
 assert _REDUCERS.keys() == EVENT_CLASSES.keys(), "every event needs a reducer"

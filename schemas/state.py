@@ -141,6 +141,12 @@ class RunState(msgspec.Struct, frozen=True, gc=False):
     """Whether the last answer has been found to be of the agent's output type."""
     rejected: int = 0
     """Answers in a row that were not."""
+    checkpoints: dict[str, int] = msgspec.field(default_factory=dict)
+    """The seq that each name means."""
+    awaited: int = 0
+    """Messages of the run that this one began from that are still to be recorded."""
+    numbered: int = 0
+    """Model calls of that run: the numbering goes on."""
     suspended: str | None = None
     """Why, while suspended."""
     cancel_requested: str | None = None
@@ -172,6 +178,7 @@ def as_json(state: RunState) -> dict[str, Any]:
         "agent": state.agent.name if state.agent else None,
         "limits": state.limits.model_dump(exclude_none=True),
         "spent": msgspec.structs.asdict(state.spent),
+        "checkpoints": state.checkpoints,
         "suspended": state.suspended,
         "cancel_requested": state.cancel_requested,
         "end_requested": state.end_requested,

@@ -21,6 +21,7 @@ RUN: dict[tuple[str, str], tuple[str, ...]] = {
     (Status.SUSPENDED, Status.RUNNING): (
         "approval.denied",
         "approval.granted",
+        "checkpoint.saved",
         "message.received",
         "question.answered",
         "run.cancel_requested",

@@ -1,6 +1,6 @@
 """Values that several events carry. Nothing else."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -38,3 +38,28 @@ class ToolRequest(Frozen):
     name: str
     arguments: str
     """As the model wrote it: usually JSON, not always."""
+
+
+class SharedMessage(Frozen):
+    """A message of a conversation that two runs share."""
+
+    role: Literal["user", "assistant", "tool"]
+    text: str | None = None
+    tool_calls: tuple[ToolRequest, ...] = ()
+    """That an answer asked for."""
+    provider_id: str = ""
+    """Of the call that a tool's text is the result of."""
+
+
+class ForkedFrom(Frozen):
+    """Where a run began from another one."""
+
+    run_id: str
+    seq: int
+    """Of its last record that counts."""
+    digest: str
+    """That record's."""
+    messages: int
+    """In its conversation there; `history.shared` holds them."""
+    model_calls: int
+    """Made up to there: the numbering goes on."""

@@ -1,11 +1,9 @@
 """The tool by which a model asks the user something in mid-run. It is never called: the run sleeps until the answer."""
 
-from collections.abc import Mapping
-from typing import Any
-
-from ledgent.agent.tools.function import make_tool
+from ledgent.agent.tools.function import InvalidArguments, make_tool
 from ledgent.schemas.errors import ToolError
 from ledgent.schemas.events import QuestionAsked
+from ledgent.schemas.values import ToolRequest
 
 
 def _ask_user(question: str, choices: list[str] | None = None) -> str:
@@ -22,6 +20,12 @@ ask_user = make_tool(_ask_user, name="ask_user", asks=True)
 """In an agent's tools: a call of it asks the user, and the answer is what the model is told."""
 
 
-def question_in(call_id: str, arguments: Mapping[str, Any]) -> QuestionAsked:
-    """What a call with these valid arguments asks."""
-    return QuestionAsked(call_id=call_id, question=arguments["question"], choices=tuple(arguments.get("choices") or ()))
+def question_in(request: ToolRequest) -> QuestionAsked | None:
+    """What the call asks; None where its arguments are not valid."""
+    try:
+        arguments = ask_user.parse(request.arguments)
+    except InvalidArguments:
+        return None
+    return QuestionAsked(
+        call_id=request.call_id, question=arguments["question"], choices=tuple(arguments["choices"] or ())
+    )

@@ -4,6 +4,8 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from ledgent.schemas.requests import checkpoint_name
+
 
 @dataclass(frozen=True)
 class ToolContext:
@@ -15,6 +17,8 @@ class ToolContext:
     """The same for every attempt of this call: hand it to services that take one."""
     on_progress: Callable[[str], None] | None = field(default=None, compare=False, repr=False)
     """Takes reports; may be called in any thread."""
+    on_checkpoint: Callable[[str], None] | None = field(default=None, compare=False, repr=False)
+    """Takes names; may be called in any thread."""
     given_up: threading.Event = field(default_factory=threading.Event, compare=False, repr=False)
     """Set once nobody waits for this call any more; a thread may wait for it."""
 
@@ -22,6 +26,16 @@ class ToolContext:
     def cancelled(self) -> bool:
         """Whether nobody waits any more, since the time is up or the run stops: a long tool looks, and leaves early."""
         return self.given_up.is_set()
+
+    def checkpoint(self, name: str) -> None:
+        """Gives this point of the run a name to restore it at, once the calls of this answer have settled.
+
+        It is in the log before this call's outcome is; nothing happens once nobody waits. Raises UsageError for a name
+        that is none.
+        """
+        checkpoint_name(name)
+        if self.on_checkpoint is not None and not self.cancelled:
+            self.on_checkpoint(name)
 
     def progress(self, done: str | float) -> None:
         """Reports how far the call is, in words or as a fraction; provisional: for subscribers, never in the log."""

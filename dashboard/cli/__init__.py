@@ -63,6 +63,8 @@ run.command("cancel")(run_acting.cancel)
 run.command("approve", short_help="Allow a tool call that waits for it.")(run_acting.approve)
 run.command("deny", short_help="Do not allow a tool call that waits.")(run_acting.deny)
 run.command("answer")(run_acting.answer)
+run.command("checkpoint", short_help="Give a run's state a name.")(run_acting.checkpoint)
+run.command("restore", short_help="A new run that begins as another one stood.")(run_acting.restore)
 run.command("verify", short_help="Check that runs are whole and decided as recorded.")(run_reading.verify)
 run.command("export", short_help="Write runs as JSON lines, byte for byte.")(run_reading.export)
 

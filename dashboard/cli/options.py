@@ -49,6 +49,11 @@ DEFAULT_PORT = 8501
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
+def point(given: str) -> int | str:
+    """A record's seq, or a checkpoint's name."""
+    return int(given) if re.fullmatch(r"-?[0-9]{1,18}", given) else given
+
+
 def point_in_time(given: str) -> datetime:
     """The aware time that `2h`, `7d`, `2026-11-20` or `2026-11-20T18:00` means; without a zone it is local.
 

@@ -1,11 +1,11 @@
-"""`ledgent run start|send|end|cancel|approve|deny|answer`: what people ask of runs."""
+"""`ledgent run start|send|end|cancel|approve|deny|answer|checkpoint|restore`: what people ask of runs."""
 
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ledgent.dashboard.cli.options import Agents, Follow, LogUrl, Output, OutputAs, RunId
+from ledgent.dashboard.cli.options import Agents, Follow, LogUrl, Output, OutputAs, RunId, point
 
 if TYPE_CHECKING:
     from ledgent.schemas.ports import Log
@@ -18,6 +18,8 @@ Tokens = Annotated[int | None, typer.Option("--max-tokens", min=1, help="Tokens 
 Cost = Annotated[float | None, typer.Option("--max-cost", min=0.000001, help="US dollars at most.")]
 Seconds = Annotated[float | None, typer.Option("--max-seconds", min=0.001, help="Seconds at most.")]
 
+Wait = Annotated[bool, typer.Option("--wait", help="Leave the run to a worker, and follow it to its end.")]
+Detach = Annotated[bool, typer.Option("--detach", help="Leave the run to a worker, and print its id.")]
 CallId = Annotated[str | None, typer.Argument(metavar="[CALL]", help="The call's id, as m1.t0.")]
 By = Annotated[str, typer.Option("--by", help="Who you are; it goes into the log.")]
 
@@ -26,8 +28,8 @@ def start(
     agent: Annotated[str, typer.Argument(metavar="AGENT", help="The agent's name.")],
     input: Annotated[str | None, typer.Argument(metavar="[INPUT]", help="The first message; - reads it.")] = None,
     agents: Agents = None,
-    wait: Annotated[bool, typer.Option("--wait", help="Leave the run to a worker, and follow it to its end.")] = False,
-    detach: Annotated[bool, typer.Option("--detach", help="Leave the run to a worker, and print its id.")] = False,
+    wait: Wait = False,
+    detach: Detach = False,
     label: Annotated[
         list[str] | None, typer.Option("--label", metavar="KEY=VALUE", help="A label; may be repeated.")
     ] = None,
@@ -146,6 +148,52 @@ def answer(
         await opened.submit(answer_to(state, new_request_id(), _read(text) or "", call, by))
 
     _ask(log, run, request, "The answer is sent", follow)
+
+
+def checkpoint(
+    run: RunId,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What to call the state as it is now.")],
+    log: LogUrl = None,
+) -> None:
+    """Give a run's state a name, to show it or to restore the run there; the worker at its run records it."""
+    from ledgent.producers.submit import save_checkpoint
+
+    _ask(
+        log, run, lambda opened, run_id: save_checkpoint(opened, run_id, name), f"Checkpoint {name} is asked for", False
+    )
+
+
+def restore(
+    run: RunId,
+    at: Annotated[str, typer.Option("--at", metavar="SEQ|NAME", help="After this record, or at this checkpoint.")],
+    input: Annotated[str | None, typer.Argument(metavar="[INPUT]", help="What the user says next; - reads it.")] = None,
+    agents: Agents = None,
+    wait: Wait = False,
+    detach: Detach = False,
+    output: OutputAs = Output.TABLE,
+    log: LogUrl = None,
+) -> None:
+    """Start a new run that begins as another one stood: here and now with --agents, else by a worker.
+
+    The other run stays as it is. Exit codes as for `run start`.
+    """
+    from ledgent.agent.fork import kept, shared_at
+    from ledgent.dashboard.cli.starting import Asked, run_here, submit
+    from ledgent.dashboard.logs import find_recorded_run, log_is_there, opened_log, settings_for
+    from ledgent.schemas.errors import UnknownRun, UsageError
+
+    if wait and detach:
+        raise UsageError("--wait and --detach exclude each other")
+    settings = settings_for(log, agents=agents)
+    if not log_is_there(settings.log):
+        raise UnknownRun(run)
+    with opened_log(settings.log) as opened:
+        shared = shared_at(opened, find_recorded_run(opened, run), point(at))
+        asked = Asked(shared.agent, _read(input), *kept(shared, None, None, None), shared)
+        here = bool(settings.agents) and not wait and not detach
+        ok = run_here(opened, settings.agents, asked, output) if here else submit(opened, asked, wait, output)
+    if not ok:
+        raise typer.Exit(1)
 
 
 def _answer_calls(log_url: str | None, run: str, call: str | None, answer: Answer, done: str, follow: bool) -> None:

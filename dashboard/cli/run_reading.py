@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ledgent.dashboard.cli.options import All, Follow, LogUrl, Output, OutputAs, RunId, RunIds, Since, StoreUrl
+from ledgent.dashboard.cli.options import All, Follow, LogUrl, Output, OutputAs, RunId, RunIds, Since, StoreUrl, point
 
 if TYPE_CHECKING:
     from ledgent.schemas.ports import History
@@ -40,7 +40,10 @@ def list_(
 def show(
     run: RunId,
     at: Annotated[
-        int | None, typer.Option("--at", metavar="SEQ", min=1, help="The state after this record, and what it changed.")
+        str | None,
+        typer.Option(
+            "--at", metavar="SEQ|NAME", help="The state after this record or at this checkpoint, and what it changed."
+        ),
     ] = None,
     events: Annotated[bool, typer.Option("--events", help="Each event's whole payload, too.")] = False,
     output: OutputAs = Output.TABLE,
@@ -56,7 +59,7 @@ def show(
         if opened.head(run_id) is None:
             write_queued(run_id, output)
         elif at is not None:
-            write_step(step_to(run_id, opened.records(run_id), at), output)
+            write_step(step_to(run_id, opened.records(run_id), point(at)), output)
         else:
             write_run(view_of(run_id, opened.records(run_id)), output, payloads=events)
 

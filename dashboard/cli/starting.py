@@ -2,8 +2,9 @@
 
 import asyncio
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ledgent.agent.fork import Shared
 from ledgent.dashboard.cli.options import Output
 from ledgent.dashboard.cli.output import note, say, write_line, write_rows
 from ledgent.dashboard.cli.run_pages import event_as_json, text_line
@@ -32,6 +33,8 @@ class Asked(NamedTuple):
     limits: Limits
     session: str | None
     labels: dict[str, str]
+    shared: Shared | None = None
+    """What it takes over of the run that it goes on from."""
 
 
 def run_here(log: Log, modules: str, asked: Asked, output: Output) -> bool:
@@ -63,9 +66,11 @@ async def _run(log: Log, agent: "Agent", asked: Asked, output: Output) -> "RunRe
             write_rows([event_as_json(record)], Output.JSONL)
 
     try:
-        return await agent.run(
-            asked.input, limits=asked.limits, session=asked.session, labels=asked.labels, log=log, on_record=show
-        )
+        options: dict[str, Any] = {"limits": asked.limits, "session": asked.session, "labels": asked.labels}
+        if asked.shared is None:
+            return await agent.run(asked.input, log=log, on_record=show, **options)
+        origin = asked.shared.forked_from
+        return await agent.restore(origin.run_id, at=origin.seq, input=asked.input, log=log, on_record=show, **options)
     except asyncio.CancelledError:
         if begun:
             note(
@@ -86,6 +91,7 @@ def submit(log: Log, asked: Asked, wait: bool, output: Output) -> bool:
             limits=asked.limits,
             session=asked.session,
             labels=asked.labels,
+            forked_from=asked.shared.forked_from if asked.shared else None,
         )
     )
     if output is not Output.TABLE:

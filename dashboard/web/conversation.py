@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from ledgent.dashboard.timeline import took, what_of_the_run
 from ledgent.schemas.codec import Recorded
 from ledgent.schemas.events import (
+    CheckpointSaved,
+    HistoryShared,
     MessageReceived,
     ModelCallCompleted,
     ModelCallFailed,
@@ -26,7 +28,7 @@ from ledgent.schemas.events import (
     ToolCallStarted,
     ToolCallUncertain,
 )
-from ledgent.schemas.values import ToolRequest
+from ledgent.schemas.values import SharedMessage, ToolRequest
 
 TURNS_PER_PAGE = 100
 
@@ -66,14 +68,22 @@ def turns_of(records: Sequence[Recorded]) -> list[Turn]:
     turns: list[Turn] = []
     uses: dict[str, ToolUse] = {}
     early: list[ToolUse] = []
+    shared = 0
     for record in records:
         event = record.event
         match event:
             case RunStarted():
                 if event.agent.instructions:
                     turns.append(Turn("system", record.seq, event.agent.instructions))
+                shared = len(turns)  # what it shares with another run comes before what the user says in it
                 if event.input is not None:
                     turns.append(Turn("user", record.seq, event.input))
+            case HistoryShared():
+                before = _shared(record.seq, event.messages)
+                turns[shared:shared] = before
+                shared += len(before)
+            case CheckpointSaved():
+                turns.append(Turn("note", record.seq, f"Checkpoint {event.name}"))
             case MessageReceived():
                 turns.append(Turn("user", record.seq, event.text))
             case ModelCallToolRequested():
@@ -111,6 +121,21 @@ def turns_of(records: Sequence[Recorded]) -> list[Turn]:
 def _unfinished(seq: int, early: Sequence[ToolUse]) -> list[Turn]:
     """What an answer that is not whole has asked for."""
     return [Turn("assistant", seq, tools=tuple(early))] if early else []
+
+
+def _shared(seq: int, messages: Sequence[SharedMessage]) -> list[Turn]:
+    """What was said in the run that this one went on from."""
+    turns: list[Turn] = []
+    asked: list[ToolUse] = []
+    for message in messages:
+        if message.role == "tool" and asked:
+            use = asked.pop(0)
+            use.state, use.answer, use.seq = "ok", message.text, seq
+        elif message.role != "tool":
+            tools = tuple(ToolUse(request) for request in message.tool_calls)
+            asked = list(tools)
+            turns.append(Turn(message.role, seq, message.text or "", tools=tools, facts=("from another run",)))
+    return turns
 
 
 def _answer(seq: int, event: ModelCallCompleted, uses: Mapping[str, ToolUse]) -> Turn:

@@ -30,6 +30,7 @@ from ledgent.schemas.events import (
     ApprovalDenied,
     ApprovalGranted,
     ApprovalRequested,
+    CheckpointSaved,
     MessageReceived,
     ModelCallCompleted,
     ModelCallFailed,
@@ -278,6 +279,7 @@ class Play:
             found.append(lambda: self.put(MessageReceived(request_id=request, text="and?")))
             found.append(lambda: self.put(RunEndRequested(request_id=request)))
         found.append(self.handed_over)
+        found.append(lambda: self.put(CheckpointSaved(name="here", request_id=request)))
         model = self.state.model_call
         if model and model.phase is Phase.RUNNING:
             found += [lambda: self.answered(model.call_id, model.attempt)] * 6

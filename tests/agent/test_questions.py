@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from ledgent.agent import Agent, Call, Limits, Reply, ScriptedModel, ask_user, tool
+from ledgent.agent.applying import event_of, refusal_of
 from ledgent.agent.verify import verify
 from ledgent.agent.worker import Worker
 from ledgent.producers.memory import MemoryLog
@@ -178,6 +179,8 @@ async def test_the_same_request_again_changes_nothing(log: MemoryLog) -> None:
         await log.submit(request)
         await go_on(log, agent)
     assert (only(log, run_id, QuestionAnswered).text, state_of(log, run_id).suspended) == ("Rome", "answer")
+    state = state_of(log, run_id)
+    assert (refusal_of(request, state), event_of(request, state)) == (None, None)
 
 
 async def test_questions_are_no_tool_calls_that_a_limit_counts(log: MemoryLog) -> None:

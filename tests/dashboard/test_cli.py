@@ -406,6 +406,25 @@ def test_a_question_is_answered(folder: Path) -> None:
     assert ledgent(folder, "run", "verify", run_id).code == 0
 
 
+@pytest.mark.slow
+def test_a_run_is_restored_at_a_name(folder: Path) -> None:
+    begun = ledgent(folder, "run", "start", "asker", "hi", "--agents", "helpers")
+    run_id = begun.err.split("ledgent run answer ")[1].split()[0]
+    assert ledgent(folder, "run", "checkpoint", run_id, "7th").code == 2
+    assert ledgent(folder, "run", "checkpoint", run_id, "asked").code == 0
+    assert ledgent(folder, "run", "answer", run_id, "Oslo").code == 0
+    ledgent(folder, "worker", "--agents", "helpers", "--until-idle")
+    assert "checkpoint.saved" in ledgent(folder, "run", "show", run_id, "--at", "asked").out
+    assert "in the middle of its calls" in ledgent(folder, "run", "restore", run_id, "--at", "5").error
+    here = ledgent(folder, "run", "restore", run_id, "--at", "asked", "--agents", "helpers")
+    assert (here.code, here.out.rstrip().endswith("Off we go.")) == (0, True)
+    assert f"(from run {run_id[-8:]} at " in here.out
+    queued = ledgent(folder, "run", "restore", run_id, "--at", "asked", "--detach").out.strip()
+    ledgent(folder, "worker", "--agents", "helpers", "--until-idle")
+    assert "Off we go." in ledgent(folder, "run", "show", queued).out
+    assert ledgent(folder, "run", "verify", "--all").out.rstrip().endswith("3 runs verified")
+
+
 # the rest -----------------------------------------------------------------------------------------------------------
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from ledgent.agent import Agent, Attempts, Call, Fail, RetryPolicy, ScriptedModel, ToolError, tool
+from ledgent.agent import Agent, Attempts, Call, Fail, RetryPolicy, ScriptedModel, ToolContext, ToolError, tool
 from ledgent.dashboard.cli.options import point_in_time
 from ledgent.dashboard.logs import find_recorded_run, find_run, log_to_read, sqlite_file
 from ledgent.dashboard.run_view import changes, step_to, view_of
@@ -78,6 +78,22 @@ async def test_a_step_tells_what_its_record_changed() -> None:
     assert step.state["seq"] == 3
     with pytest.raises(UsageError, match="none numbered 99"):
         step_to(run_id, log.records(run_id), 99)
+
+
+async def test_a_step_is_found_by_the_name_of_its_checkpoint_too() -> None:
+    @tool
+    async def work(context: ToolContext) -> str:
+        for name in ("begun", "done", "begun"):
+            context.checkpoint(name)
+        return "worked"
+
+    log = MemoryLog()
+    run_id = (await Agent("worker", ScriptedModel([Call("work"), "done"]), tools=[work]).run("go", log=log)).run_id
+    step = step_to(run_id, log.records(run_id), "begun")
+    assert (step.record.seq, step.state["checkpoints"]) == (8, {"begun": 8, "done": 7})
+    assert step.changed["checkpoints.begun"] == {"before": 6, "after": 8}
+    with pytest.raises(UsageError, match="has no checkpoint 'never': begun, done"):
+        step_to(run_id, log.records(run_id), "never")
 
 
 def test_changes_are_told_by_path_and_additions_as_such() -> None:

@@ -4,6 +4,7 @@ from html.parser import HTMLParser
 
 import pytest
 
+from ledgent.agent import Agent, Call, ScriptedModel, ask_user
 from ledgent.dashboard.web import detail
 from ledgent.dashboard.web.conversation import turns_of
 from ledgent.dashboard.web.explain import explain
@@ -15,6 +16,8 @@ from ledgent.dashboard.web.panels import change_list, explanation, json_lines, n
 from ledgent.processors import runs
 from ledgent.processors.runs import RunRow
 from ledgent.processors.spans import Kind, SpanRow
+from ledgent.producers.memory import MemoryLog
+from ledgent.schemas.codec import decode
 from ledgent.schemas.errors import ErrorCode
 from ledgent.schemas.events import RunFailed, ToolCallFailed
 from ledgent.schemas.state import Status
@@ -219,6 +222,35 @@ def test_the_talk_has_calls_that_began_before_their_answer_was_whole() -> None:
 def test_a_tool_call_without_outcome_is_uncertain() -> None:
     turns = turns_of(history_of(chain_of(chains.taken_over)).records)
     assert [use.state for turn in turns for use in turn.tools] == ["uncertain"]
+
+
+def test_the_talk_begins_with_what_is_shared_and_then_what_is_new() -> None:
+    agent = Agent(
+        "asker",
+        ScriptedModel([Call("ask_user", question="Where?", choices=["Rome"]), "Fine.", "Sure."]),
+        tools=[ask_user],
+    )
+    log = MemoryLog()
+    parent = agent.answer_sync(agent.run_sync("go", log=log).run_id, "Rome", by="Ada", log=log).run_id
+    turns = turns_of([decode(stored) for stored in log.records(parent)])
+    said = [(turn.role, turn.text) for turn in turns if turn.role != "assistant"]
+    assert said == [
+        ("user", "go"),
+        ("note", "It asks the user: Where?"),
+        ("user", "Rome"),
+        ("note", "The run completed"),
+    ]
+    end = next(turn.seq for turn in turns if turn.text == "The run completed")
+    child = agent.restore_sync(parent, at=end, input="Really?", log=log).run_id
+    turns = turns_of([decode(stored) for stored in log.records(child)])
+    assert [(turn.role, turn.text) for turn in turns[:-1]] == [
+        ("user", "go"),
+        ("assistant", ""),
+        ("assistant", "Fine."),
+        ("user", "Really?"),
+        ("assistant", "Sure."),
+    ]
+    assert [(use.request.name, use.state, use.answer) for use in turns[1].tools] == [("ask_user", "ok", "Rome")]
 
 
 def section(found: list[detail.Section], title: str) -> detail.Section:

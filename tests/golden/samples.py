@@ -7,6 +7,8 @@ from ledgent.schemas.events import (
     ApprovalDenied,
     ApprovalGranted,
     ApprovalRequested,
+    CheckpointSaved,
+    HistoryShared,
     MessageReceived,
     ModelCallCompleted,
     ModelCallFailed,
@@ -44,7 +46,7 @@ from ledgent.schemas.terminators import (
     StopWords,
     TokenBudget,
 )
-from ledgent.schemas.values import Cut, ToolRequest, Usage
+from ledgent.schemas.values import Cut, ForkedFrom, SharedMessage, ToolRequest, Usage
 
 _USAGE = Usage(input_tokens=120, output_tokens=45, cached_tokens=100, reasoning_tokens=20)
 _CUT = Cut(size=1_000_000, sha256="9f" * 32)
@@ -103,6 +105,9 @@ SAMPLES: tuple[AnyEvent, ...] = (
         limits=Limits(steps=5, tokens=5_000, cost_usd=0.5, seconds=30.5, tool_calls=9, repeats=2, idle_steps=1),
         session="session-1",
         labels={"team": "blue", "größe": "ü"},
+        forked_from=ForkedFrom(
+            run_id="0197f0a2-0000-7000-8000-00000000000b", seq=7, digest="ab" * 32, messages=3, model_calls=2
+        ),
     ),
     RunSuspended(reason="input"),
     MessageReceived(request_id="0197f0a2-0000-7000-8000-000000000002", text='more\x00\x1f\x7f\\"'),
@@ -114,6 +119,19 @@ SAMPLES: tuple[AnyEvent, ...] = (
     ApprovalDenied(request_id="request-7", call_id="m1.t0", by="Ada", message="This call was not allowed."),
     QuestionAsked(call_id="m1.t0", question="Where to?", choices=("Berlin", "Zürich")),
     QuestionAnswered(request_id="request-8", call_id="m1.t0", text="Zürich", by="Ada"),
+    CheckpointSaved(name="paid", request_id="request-9", call_id="m1.t0"),
+    HistoryShared(
+        messages=(
+            SharedMessage(role="user", text="hello"),
+            SharedMessage(
+                role="assistant",
+                text="hm",
+                tool_calls=(ToolRequest(call_id="m1.t0", provider_id="call_1", name="pay", arguments="{}"),),
+            ),
+            SharedMessage(role="tool", text="paid", provider_id="call_1"),
+        ),
+        output="hm!",
+    ),
     ThoughtRecorded(
         call_id="m1",
         thought="I should look.",

@@ -1,0 +1,26 @@
+"""What is said of points to restore a run at, and of runs that begin at one. No position, no clock, no logic."""
+
+from typing import Literal
+
+from ledgent.schemas.frozen import Event
+from ledgent.schemas.values import SharedMessage
+
+
+class CheckpointSaved(Event):
+    """The run's state here has a name; a name that was given before means this record from now on."""
+
+    type: Literal["checkpoint.saved"] = "checkpoint.saved"
+    name: str
+    request_id: str = ""
+    """Empty: a tool asked for it."""
+    call_id: str = ""
+    """The tool's call; empty: it was asked for from outside."""
+
+
+class HistoryShared(Event):
+    """Messages that a restored run has in common with the one that it began from; several records hold many."""
+
+    type: Literal["history.shared"] = "history.shared"
+    messages: tuple[SharedMessage, ...]
+    output: str | None = None
+    """The last answer, where it is not the text of the last of these messages."""
