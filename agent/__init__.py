@@ -1,11 +1,13 @@
 """Who acts: the agent, its decisions, its worker, models and tools. Never imports the processors room."""
 
 from ledgent.agent.entries import Agent
+from ledgent.agent.memory import Memory, MemoryTools
 from ledgent.agent.models.anthropic import AnthropicModel
 from ledgent.agent.models.openai import OpenAIModel
 from ledgent.agent.models.port import Delta
 from ledgent.agent.models.scripted import Attempts, Call, Fail, Reply, ScriptedModel
 from ledgent.agent.running import RunResult
+from ledgent.agent.sqlite_memory import SqliteMemory
 from ledgent.agent.terminators import when
 from ledgent.agent.tools.asking import ask_user
 from ledgent.agent.tools.context import ToolContext
@@ -28,11 +30,14 @@ __all__ = [
     "Delta",
     "Fail",
     "Limits",
+    "Memory",
+    "MemoryTools",
     "OpenAIModel",
     "Reply",
     "RetryPolicy",
     "RunResult",
     "ScriptedModel",
+    "SqliteMemory",
     "StopWords",
     "TokenBudget",
     "Tool",

@@ -8,7 +8,8 @@ LedgentError                    exit code 1
 │   └── SqlRefused                  a person's SQL is not one allowed SELECT
 ├── Unreachable                 3   a component does not answer
 │   ├── LogUnavailable
-│   └── StoreUnavailable
+│   ├── StoreUnavailable
+│   └── MemoryUnavailable
 ├── LogError                    1
 │   ├── LogCorrupt                  the log's files cannot be read as a log
 │   ├── LogFull                     no space left: nothing of the refused batch was written
@@ -72,6 +73,10 @@ class LogUnavailable(Unreachable):
 
 class StoreUnavailable(Unreachable):
     """The store cannot be opened or does not answer."""
+
+
+class MemoryUnavailable(Unreachable):
+    """What agents remember cannot be read or written."""
 
 
 class LogError(LedgentError):

@@ -227,7 +227,7 @@ def test_a_tool_call_without_outcome_is_uncertain() -> None:
 def test_the_talk_begins_with_what_is_shared_and_then_what_is_new() -> None:
     agent = Agent(
         "asker",
-        ScriptedModel([Call("ask_user", question="Where?", choices=["Rome"]), "Fine.", "Sure."]),
+        ScriptedModel([[Call("ask_user", question="Where?", choices=["Rome"]), Call("fly")], "Fine.", "Sure."]),
         tools=[ask_user],
     )
     log = MemoryLog()
@@ -250,7 +250,10 @@ def test_the_talk_begins_with_what_is_shared_and_then_what_is_new() -> None:
         ("user", "Really?"),
         ("assistant", "Sure."),
     ]
-    assert [(use.request.name, use.state, use.answer) for use in turns[1].tools] == [("ask_user", "ok", "Rome")]
+    assert [(use.request.name, use.state, use.answer) for use in turns[1].tools] == [
+        ("ask_user", "ok", "Rome"),
+        ("fly", "ok", "There is no tool named 'fly'. The tools are: ask_user."),
+    ]
 
 
 def section(found: list[detail.Section], title: str) -> detail.Section:
