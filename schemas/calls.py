@@ -49,7 +49,7 @@ from ledgent.schemas.values import Usage
 Changes = dict[str, Any]
 
 # In Python 3.11 looking a member up in its class costs 0.1 us, which folds feel.
-REQUESTED, RUNNING, LOST, SETTLED = Phase.REQUESTED, Phase.RUNNING, Phase.LOST, Phase.SETTLED
+REQUESTED, RUNNING, SETTLED = Phase.REQUESTED, Phase.RUNNING, Phase.SETTLED
 
 
 def model_call_started(state: RunState, event: ModelCallStarted, _: Envelope) -> Changes:
@@ -237,7 +237,7 @@ def _settled(state: RunState, call_id: str, answer: str) -> Changes:
     if state.model_call is None:
         return _joined(state, state.messages, calls)
     # The answers follow on the one that asks for them: it must be whole, or be known to have failed.
-    return {"tool_calls": calls} if state.model_call.phase in (RUNNING, LOST) else _cut_short(state, calls)
+    return {"tool_calls": calls} if state.model_call.phase is RUNNING else _cut_short(state, calls)
 
 
 def _cut_short(state: RunState, calls: dict[str, ToolCall]) -> Changes:

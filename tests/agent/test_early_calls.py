@@ -22,14 +22,14 @@ from ledgent.agent import (
     ToolContext,
     tool,
 )
-from ledgent.agent.models.port import AskedTool, ModelReply, ModelRequest
+from ledgent.agent.models.port import AskedTool, ModelFailure, ModelReply, ModelRequest
 from ledgent.agent.models.scripted import Attempts
 from ledgent.agent.verify import verify
 from ledgent.agent.worker import Worker
 from ledgent.producers.memory import MemoryLog
 from ledgent.producers.submit import approve_call, cancel_run, send_message
 from ledgent.schemas.codec import Recorded
-from ledgent.schemas.errors import ErrorCode
+from ledgent.schemas.errors import ErrorCode, ErrorInfo
 from ledgent.schemas.events import (
     ModelCallCompleted,
     ModelCallFailed,
@@ -307,6 +307,19 @@ class TestCutStreams:
         assert only(log, result.run_id, RunFailed).error.code is ErrorCode.QUOTA_EXHAUSTED
         assert types_of(log, result.run_id)[-3:] == ["model_call.failed", "tool_call.completed", "run.failed"]
 
+    async def test_nothing_is_tried_again_after_a_failure_for_good(self, log: MemoryLog, looking: Looking) -> None:
+        @tool(idempotent=True, attempts=3)
+        async def flaky() -> str:
+            looking.seen.append("flaky")
+            await looking.proceed.wait()
+            raise OSError("no")
+
+        model = ScriptedModel([Fail("auth", after=Reply(calls=[Call("flaky")]))], stream=True)
+        agent = Agent("a", model, tools=[flaky])
+        result = await agent.run("go", log=log, on_record=proceeding(looking, ModelCallFailed))
+        assert (result.status, looking.seen) == (Status.FAILED, ["flaky"])
+        assert types_of(log, result.run_id)[-3:] == ["model_call.failed", "tool_call.failed", "run.failed"]
+
     async def test_the_last_attempt_that_is_cut_fails_the_run(self, log: MemoryLog, looking: Looking) -> None:
         async with RawServer(torn(asks(0))) as server:
             result = await gone_through(Agent("a", openai(server), tools=looking.tools()), log)
@@ -534,6 +547,42 @@ class TestInterruptions:
         assert looking.seen == [0, "anew"]
         started = [event.call_id for event in events_of(log, run_id, ToolCallStarted)]
         assert started == ["m1.t0", "m1.t3"]
+
+    async def test_a_hand_over_may_end_with_outcomes_that_nothing_follows_from(
+        self, log: MemoryLog, looking: Looking
+    ) -> None:
+        @tool
+        async def stubborn() -> str:
+            looking.done.set()
+            try:
+                await asyncio.sleep(30)
+            except asyncio.CancelledError:
+                return "returned all the same"
+            return ""
+
+        class Failing(ScriptedModel):
+            """Is stopped in the very moment in which it fails for good."""
+
+            async def complete(self, request: ModelRequest, on_delta: Any = None, on_call: Any = None) -> ModelReply:
+                on_call(AskedTool("c0", "stubborn", "{}"))
+                await looking.done.wait()
+                on_call(AskedTool("c1", "stubborn", "{}"))
+                running.cancel()
+                raise ModelFailure(ErrorInfo(code=ErrorCode.AUTH, message="no"))
+
+        agent = Agent("a", Failing([], stream=True), tools=[stubborn])
+        running = asyncio.create_task(agent.run("go", log=log))
+        await asyncio.wait([running])
+        (run_id,) = log.run_ids()
+        assert types_of(log, run_id)[-4:] == [
+            "model_call.tool_requested",
+            "model_call.failed",
+            "tool_call.completed",
+            "run.suspended",
+        ]
+        assert verify(log, run_id).ok
+        await Worker(log, {"a": agent}).work(until_idle=True)
+        assert state_of(log, run_id).status is Status.FAILED
 
     async def test_a_message_that_comes_meanwhile_is_told_after_the_results(
         self, log: MemoryLog, looking: Looking
