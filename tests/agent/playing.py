@@ -273,7 +273,7 @@ class Play:
         found: list[Any] = [self.taken_over, self.time_passes]
         self.requests += 1
         request = f"r{self.requests}"
-        if self.dice.random() < 0.1:
+        if self.dice.random() < 0.2:
             found.append(lambda: self.put(RunCancelRequested(request_id=request)))
         if self.spec.conversational:
             found.append(lambda: self.put(MessageReceived(request_id=request, text="and?")))
