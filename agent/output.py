@@ -36,15 +36,16 @@ class OutputType:
     def accepted(self, answer: str) -> str:
         """The value that an answer holds, as JSON. Raises InvalidOutput.
 
-        Models put JSON into a fenced block or into sentences: what is validated is the first part that is JSON.
+        Models put JSON into a fenced block or into sentences: the first part that is JSON and fits is the value. JSON
+        that is broken is not mended, since nobody knows what was meant: the model is told where it breaks.
         """
-        problems = ""
+        problems, is_json = "", False
         for text in _candidates(answer):
             try:
                 value = self._adapter.validate_json(text)
             except ValidationError as error:
-                if not problems or error.errors()[0]["type"] != "json_invalid":
-                    problems = _explained(error)
+                if not is_json:  # the first part that is JSON, or else the one that came closest to it
+                    problems, is_json = _explained(error), error.errors()[0]["type"] != "json_invalid"
             else:
                 return self._adapter.dump_json(value).decode()
         raise InvalidOutput(
@@ -60,10 +61,11 @@ def _candidates(answer: str) -> Iterator[str]:
     """The parts of an answer that may be its JSON, the likeliest first."""
     yield answer.strip()
     yield from (block.strip() for block in _FENCED.findall(answer))
-    for opening, closing in ("{}", "[]"):
-        begin, end = answer.find(opening), answer.rfind(closing)
-        if 0 <= begin < end:
-            yield answer[begin : end + 1]
+    # From the first bracket of either kind: a list inside a broken object is not the answer.
+    if opening := re.search(r"[{\[]", answer):
+        end = answer.rfind("}" if opening[0] == "{" else "]")
+        if opening.start() < end:
+            yield answer[opening.start() : end + 1]
 
 
 def _explained(error: ValidationError) -> str:

@@ -84,6 +84,51 @@ async def test_any_other_goes_back_to_the_model_with_what_is_wrong(log: MemoryLo
     assert verify(log, result.run_id).ok
 
 
+class Basket(BaseModel):
+    """What was bought."""
+
+    items: list[int]
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        ('{"items": [1, "x"]}', "items.1: Input should be a valid integer"),
+        ('There you are: {"items": 1}', "items: Input should be a valid array"),
+        ('I have them:\n```json\n{"items": [1, 2,],}\n```\n', "trailing comma at line 1 column 17"),
+        ('Here {it} is:\n```json\n{"items": 1}\n```', "items: Input should be a valid array"),
+        ('All of [this] here: {"items": [1]', "Invalid JSON"),
+        ('{"items": [1], "more": [2', "EOF while parsing"),
+    ],
+    ids=["a part of it", "in a sentence", "a comma too many", "fenced among brackets", "among brackets", "cut short"],
+)
+async def test_it_is_told_what_is_wrong_with_its_json_and_nothing_is_guessed(
+    log: MemoryLog, answer: str, told: str
+) -> None:
+    result = await clerk(answer, '{"items": [3]}', output=Basket).run("read it", log=log)
+    assert told in only(log, result.run_id, OutputRejected).message
+    assert result.value == Basket(items=[3])
+
+
+async def test_a_list_inside_of_broken_json_is_not_the_answer(log: MemoryLog) -> None:
+    result = await clerk('{"kept": [1, 2], "dropped": [3],}', "[4]", output=list[int]).run("read it", log=log)
+    assert result.value == [4]
+    assert len(events_of(log, result.run_id, OutputRejected)) == 1
+
+
+class Step(BaseModel):
+    """A condition on the way from one state to another."""
+
+    condition: str
+    quality: float
+
+
+async def test_a_deduction_in_parts_comes_back_as_they_nest(log: MemoryLog) -> None:
+    answer = '{"from A": [{"condition": "it is dry", "quality": 0.5}], "from B": []}'
+    result = await clerk(answer, output=dict[str, list[Step]]).run("go", log=log)
+    assert result.value == {"from A": [Step(condition="it is dry", quality=0.5)], "from B": []}
+
+
 async def test_after_so_many_in_a_row_the_run_fails(log: MemoryLog) -> None:
     result = await clerk("no", "no", GOOD, output_attempts=2).run("read it", log=log)
     assert (result.status, result.value) == (Status.FAILED, None)
