@@ -103,6 +103,10 @@ class Agent(Definition):
         """Asks for a run by whichever worker takes it; the run's id, once the request is durable."""
         return await start_run(log_at(log), self.name, input, limits=limits, session=session, labels=labels)
 
+    def submit_sync(self, input: str | None, **options: Any) -> str:
+        """As `submit`, for code that is not async."""
+        return blocking(self.submit(input, **options))
+
     async def answer(
         self,
         run_id: str,

@@ -1,19 +1,24 @@
 """The further ways in: batches, streams with what was said so far, sync twins, resets, stops from outside."""
 
 import asyncio
+import json
+import threading
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
 
 from ledgent.agent import Agent, Attempts, Call, Delta, Fail, Reply, RunResult, ScriptedModel, ToolContext, tool
+from ledgent.agent.conversation import Conversation, SyncConversation
 from ledgent.agent.models.port import ModelFailure, ModelReply, ModelRequest
 from ledgent.agent.verify import verify
+from ledgent.agent.worker import Worker
 from ledgent.producers.memory import MemoryLog
 from ledgent.schemas.codec import Recorded
 from ledgent.schemas.errors import ErrorCode, ErrorInfo, RequestRefused, UsageError
-from ledgent.schemas.events import RunCancelRequested, RunStarted
+from ledgent.schemas.events import RunCancelRequested, RunStarted, ToolCallCompleted
 from ledgent.schemas.state import Status
-from tests.agent.recorded import only, types_of
+from tests.agent.recorded import only, state_of, types_of
 
 
 @tool
@@ -25,6 +30,25 @@ async def add(a: int, b: int) -> int:
 def echo(**options: object) -> Agent:
     """Answers with what it was told last."""
     return Agent("echo", ScriptedModel(lambda messages: str(messages[-1]["content"])), **options)  # type: ignore[arg-type]
+
+
+async def test_what_is_async_runs_on_the_callers_own_loop(log: MemoryLog) -> None:
+    """No thread in between, as where an async entry only wraps the blocking one: context variables are the caller's."""
+    caller = ContextVar("caller", default="nobody")
+    caller.set("me")
+
+    @tool
+    async def look() -> list[object]:
+        return [id(asyncio.get_running_loop()), threading.get_ident(), caller.get()]
+
+    agent = Agent("native", ScriptedModel([Call("look"), "done"]), tools=[look])
+    here = [id(asyncio.get_running_loop()), threading.get_ident(), "me"]
+    result = await agent.run("go", log=log)
+    *_, streamed = [piece async for piece in agent.stream("go", log=log)]
+    assert isinstance(streamed, RunResult)
+    (batched,) = await agent.run_many(["go"], log=log)
+    for run in (result, streamed, batched):
+        assert json.loads(only(log, run.run_id, ToolCallCompleted).result) == here
 
 
 class TestBatches:
@@ -133,11 +157,20 @@ class TestStreams:
 
 
 class TestSyncTwins:
+    def test_every_way_in_has_one(self) -> None:
+        ways = {"run", "run_many", "stream", "submit", "conversation"}
+        assert {name for name in vars(Agent) if not name.startswith("_")} >= ways | {f"{way}_sync" for way in ways}
+        said, twins = ({name for name in vars(cls) if name[0] != "_"} for cls in (Conversation, SyncConversation))
+        assert said == twins >= {"send", "end", "reset"}
+
     async def test_they_work_inside_a_running_loop(self, log: MemoryLog) -> None:
         assert echo().run_sync("a", log=log).output == "a"
         assert [result.output for result in echo().run_many_sync(["b"], log=log)] == ["b"]
         *_, last = echo().stream_sync("c", log=log)
         assert str(last) == "c"
+        submitted = echo().submit_sync("e", log=log)
+        await Worker(log, {"echo": echo()}).work(until_idle=True)
+        assert state_of(log, submitted).output == "e"
         with echo(conversational=True).conversation_sync(log=log) as chat:
             assert chat.send("d").output == "d"
 

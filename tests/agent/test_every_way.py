@@ -77,6 +77,12 @@ async def by_submitting(agent: Agent, log: MemoryLog) -> str:
     return run_id
 
 
+async def by_submitting_sync(agent: Agent, log: MemoryLog) -> str:
+    run_id = agent.submit_sync("go", log=log)
+    await Worker(log, {agent.name: agent}).work(until_idle=True)
+    return run_id
+
+
 async def by_conversation(agent: Agent, log: MemoryLog) -> str:
     async with agent.but(conversational=True).conversation(log=log) as chat:
         await chat.send("go")
@@ -98,6 +104,7 @@ ENTRIES: list[Entry] = [
     by_batch,
     by_batch_sync,
     by_submitting,
+    by_submitting_sync,
     by_conversation,
     by_conversation_sync,
 ]
@@ -114,6 +121,7 @@ COMMON = {
     "run.completed",
 }
 TALK = {"run.suspended", "run.end_requested"}
+"""Besides, of a conversation: it waits for the next message, and is ended."""
 
 
 @pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
@@ -127,7 +135,10 @@ async def test_each_way_yields_the_same_kinds_of_events(
         "adder", ScriptedModel(turns, stream=streamed, retry=RetryPolicy(first_s=0)), "Add.", [add, double], **options
     )
     run_id = await entry(agent, log)
-    early = {"model_call.tool_requested"} if streamed else set()
-    expected = COMMON | ({"thought.recorded"} if policy != "tool loop" else early)
-    assert set(types_of(log, run_id)) - TALK == expected
+    further = {"model_call.tool_requested"} if streamed else set()
+    if policy != "tool loop":
+        further = {"thought.recorded"}
+    if entry in (by_conversation, by_conversation_sync):
+        further = further | TALK
+    assert set(types_of(log, run_id)) == COMMON | further
     assert verify(log, run_id).ok
