@@ -130,9 +130,9 @@ def tool(function: Callable[..., Any] | None = None, /, **options: Any) -> Tool 
     seconds for one attempt, from when it has its thread and all else that it needs. `idempotent`: calling it again with
     the same idempotency key has no second effect; only such a tool is retried, up to `attempts` in all. `ends_run`: the
     run completes once it has returned. `concurrency`: calls of it at once in this process. `resources`: calls, of
-    whatever tools, that name the same one do not overlap in this process. (A tool that runs an agent whose tools need
-    what it holds itself waits in vain.) A call that could not begin within ten minutes fails without having been made.
-    Raises UsageError for a function that cannot be described.
+    whatever tools, that name the same one do not overlap in this process; of those that wait, the first gets it first.
+    (A tool that runs an agent whose tools need what it holds itself waits in vain.) A call that could not begin within
+    ten minutes fails without having been made. Raises UsageError for a function that cannot be described.
     """
     if function is None:
         return lambda decorated: make_tool(decorated, **options)

@@ -12,10 +12,12 @@ from typing import Any
 import orjson
 import pytest
 
+from ledgent.agent import Agent, tool
 from ledgent.agent.models.openai import OpenAIModel
 from ledgent.agent.models.port import AskedTool, ModelFailure
 from ledgent.agent.models.prices import Price, cost_at, price_of
 from ledgent.agent.models.resolve import model_for, model_from
+from ledgent.producers.memory import MemoryLog
 from ledgent.schemas.agents import ModelSpec, RetryPolicy
 from ledgent.schemas.errors import ErrorCode, UsageError
 from ledgent.schemas.values import Usage
@@ -31,6 +33,7 @@ from tests.agent.openai_calls import (
     serving,
 )
 from tests.agent.raw_server import RawServer, events, streamed, whole
+from tests.agent.recorded import go
 
 # what is sent ---------------------------------------------------------------------------------------------------------
 
@@ -45,6 +48,39 @@ async def test_the_request_is_sent_byte_for_byte_with_the_key_and_answered() -> 
     assert seen.line == "POST /v1/chat/completions HTTP/1.1"
     assert seen.headers["authorization"] == f"Bearer {KEY}"
     assert seen.headers["content-type"] == "application/json"
+
+
+@pytest.mark.parametrize("choice", ["auto", "required", {"type": "function", "function": {"name": "add"}}])
+async def test_an_agent_works_with_tools_over_chat_completions(choice: Any) -> None:
+    @tool
+    def add(a: int, b: int) -> int:
+        """Adds."""
+        return a + b
+
+    calls = [
+        {"id": "call_1", "type": "function", "function": {"name": "add", "arguments": '{"a": 1, "b": 2}'}},
+        {"id": "call_2", "type": "function", "function": {"name": "add", "arguments": '{"a": 3, "b": 4}'}},
+    ]
+    asking = an_answer({"role": "assistant", "content": "Let me see.", "tool_calls": calls}, "tool_calls")
+    answers = whole(asking), whole(an_answer({"content": "3 and 7"}))
+    async with serving(*answers, parameters={"tool_choice": choice, "temperature": 0}) as (server, model):
+        result = await go(Agent("adder", instructions="Add.", model=model, tools=[add]), MemoryLog(), "1+2 and 3+4?")
+    assert result.output == "3 and 7"
+    first, second = (orjson.loads(seen.body) for seen in server.seen)
+    (function,) = first["tools"]
+    assert (function["type"], function["function"]["name"], function["function"]["description"]) == (
+        "function",
+        "add",
+        "Adds.",
+    )
+    assert function["function"]["parameters"]["properties"].keys() == {"a", "b"}
+    assert [(asked["tool_choice"], asked["temperature"]) for asked in (first, second)] == [(choice, 0)] * 2
+    assert [message["role"] for message in first["messages"]] == ["system", "user"]
+    assert second["messages"][2:] == [
+        {"role": "assistant", "content": "Let me see.", "tool_calls": calls},
+        {"role": "tool", "tool_call_id": "call_1", "content": "3"},
+        {"role": "tool", "tool_call_id": "call_2", "content": "7"},
+    ]
 
 
 async def test_a_query_in_the_base_url_is_kept() -> None:

@@ -114,6 +114,15 @@ class TestRun:
         results = await asyncio.gather(*(agent.run(str(n), log=log) for n in range(40)))
         assert [result.output for result in results] == [str(n + 1) for n in range(40)]
 
+    async def test_a_run_knows_nothing_of_the_one_before_it(self, log: MemoryLog) -> None:
+        agent = Agent(
+            "counting", ScriptedModel(lambda messages: f"{len(messages)} {messages[-1]['content']}"), "Count."
+        )
+        first, second = await agent.run("a", log=log), await agent.run("b", log=log)
+        assert (first.output, second.output) == ("2 a", "2 b")
+        assert first.run_id != second.run_id
+        assert (first.spent.steps, second.spent.steps) == (1, 1)
+
     async def test_a_run_in_a_file_is_there_when_the_file_is_opened_again(self, tmp_path: Path) -> None:
         url = f"sqlite:///{tmp_path}/log.db"
         log = open_log(url)

@@ -282,6 +282,27 @@ class TestResources:
         assert (result.output, crowd.most, crowd.calls) == ("done", 1, 8)
         assert [places.about for places in other._needs] == ["the resource left", "the resource right"]
 
+    @MAKERS
+    async def test_they_take_their_turn_in_the_order_that_the_model_asked_in(self, log: MemoryLog, make: Any) -> None:
+        """So what one call of an answer leaves behind, a later one that names the same resource finds."""
+        drawer: list[str] = []
+
+        def now(content: str) -> str:
+            time.sleep(0.01)
+            drawer.append(content)
+            return " ".join(drawer)
+
+        async def soon(content: str) -> str:
+            await asyncio.sleep(0.01)
+            drawer.append(content)
+            return " ".join(drawer)
+
+        put = tool(name="put", resources=["drawer"])(soon if make is async_tool else now)
+        calls = [Call("put", content=content) for content in "abcdef"]
+        result = await go(Agent("a", ScriptedModel([calls, "done"]), tools=[put]), log)
+        found = {event.call_id: event.result for event in events_of(log, result.run_id, ToolCallCompleted)}
+        assert (found["m1.t0"], found["m1.t5"]) == ("a", "a b c d e f")
+
     def test_agents_on_several_event_loops_share_them(self) -> None:
         crowd = Crowd()
 

@@ -12,8 +12,9 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import BaseModel, Field
 
-from ledgent.agent import ToolContext, ToolError, tool
+from ledgent.agent import ToolContext, ToolError, Toolkit, tool
 from ledgent.agent.tools.function import InvalidArguments, Tool, make_tool
+from ledgent.agent.tools.toolkit import tools_of
 from ledgent.schemas.codec import MAX_TEXT_BYTES, cut_text
 from ledgent.schemas.errors import UsageError
 from ledgent.schemas.events import Cut
@@ -42,6 +43,20 @@ async def call(made: Tool, arguments: str = "{}") -> str:
 
 
 class TestSchema:
+    def test_whatever_becomes_a_tool_has_a_time_out_and_is_called_once(self) -> None:
+        def look() -> None: ...
+
+        class Kit(Toolkit):
+            @tool
+            def look(self) -> None: ...
+
+            @tool(timeout_s=5)
+            def glance(self) -> None: ...
+
+        made = tools_of([tool(look), look, Kit()])
+        assert [one.spec.timeout_s for one in made] == [60, 60, 60, 5]
+        assert {(one.spec.idempotent, one.spec.attempts) for one in made} == {(False, 1)}
+
     def test_it_is_made_from_name_hints_and_docstring(self) -> None:
         @tool
         def ship(order: str, items: list[str], express: bool = False, size: Literal["s", "l"] | None = None) -> str:
