@@ -109,7 +109,9 @@ class TestSeconds:
     @pytest.mark.parametrize("attempts", [1, 4])
     async def test_a_run_is_stopped_at_its_deadline_in_a_model_call(self, log: MemoryLog, attempts: int) -> None:
         model = ScriptedModel(["late"], delay_s=30, retry=RetryPolicy(attempts=attempts))
+        began = time.monotonic()
         result = await Agent("a", model).run("go", log=log, limits=Limits(seconds=0.1))
+        assert 0.1 <= time.monotonic() - began < 5
         assert (result.status, result.limit) == (Status.LIMITED, "seconds")
         assert types_of(log, result.run_id)[-2:] == ["model_call.failed", "run.limited"]
 
