@@ -22,7 +22,8 @@ RUN /opt/ledgent/bin/pip install --no-cache-dir --no-build-isolation --no-deps -
     && /opt/ledgent/bin/pip check
 
 FROM python:3.13-slim-bookworm
-RUN useradd --system --uid 10001 --user-group --home-dir /app --shell /usr/sbin/nologin ledgent
+RUN useradd --system --uid 10001 --user-group --home-dir /app --shell /usr/sbin/nologin ledgent \
+    && install --directory --owner ledgent --group ledgent /var/lib/ledgent
 COPY --from=build /opt/ledgent /opt/ledgent
 WORKDIR /app
 # Agents are found from here; an image of your own adds yours: FROM ledgent, COPY my_agents.py ./

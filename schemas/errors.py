@@ -5,11 +5,13 @@ LedgentError                    exit code 1
 │   ├── UnknownRun
 │   ├── UnknownAgent
 │   ├── RequestRefused              the run cannot take this request (it has ended, it is no conversation)
-│   └── SqlRefused                  a person's SQL is not one allowed SELECT
+│   ├── SqlRefused                  a person's SQL is not one allowed SELECT
+│   └── FileRefused                 a file that cannot be taken: missing, too large, a directory
 ├── Unreachable                 3   a component does not answer
 │   ├── LogUnavailable
 │   ├── StoreUnavailable
-│   └── MemoryUnavailable
+│   ├── MemoryUnavailable
+│   └── BlobsUnavailable
 ├── LogError                    1
 │   ├── LogCorrupt                  the log's files cannot be read as a log
 │   ├── LogFull                     no space left: nothing of the refused batch was written
@@ -22,6 +24,7 @@ LedgentError                    exit code 1
 ├── StoreError                  1
 │   ├── StoreCorrupt
 │   └── StoreQueryRefused           the engine refused the query
+├── BlobLost                    1   the bytes of a file are not where they were put, or are not what they were
 └── ToolError                       raised by a tool: its text is what the model is told
 """
 
@@ -61,6 +64,10 @@ class SqlRefused(UsageError):
     """A person's SQL is not one SELECT over the allowed tables and functions."""
 
 
+class FileRefused(UsageError):
+    """A file cannot be taken."""
+
+
 class Unreachable(LedgentError):
     """A component does not answer."""
 
@@ -77,6 +84,10 @@ class StoreUnavailable(Unreachable):
 
 class MemoryUnavailable(Unreachable):
     """What agents remember cannot be read or written."""
+
+
+class BlobsUnavailable(Unreachable):
+    """The blob store cannot be read or written."""
 
 
 class LogError(LedgentError):
@@ -143,6 +154,10 @@ class StoreQueryRefused(StoreError):
         self.code = code
 
 
+class BlobLost(LedgentError):
+    """The bytes of a file are not where they were put, or are not what they were."""
+
+
 class ToolError(LedgentError):
     """Raised by a tool to answer the model with exactly this text."""
 
@@ -168,6 +183,8 @@ class ErrorCode(StrEnum):
     INTERRUPTED = "interrupted"
     """The process that made the call went away before its outcome was recorded."""
     TOO_LARGE = "too_large"
+    MISSING_FILE = "missing_file"
+    """The bytes of a file in the conversation could not be read from the blob store."""
     INTERNAL = "internal"
     """A defect in code that ledgent called, or in ledgent itself."""
 

@@ -1,4 +1,4 @@
-"""What a log can do, by capability. Protocols only; the adapters are in producers/."""
+"""What a log can do, by capability, and what keeps files. Protocols only; the adapters are in producers/."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
@@ -121,4 +121,16 @@ class Log(Appender, History, Feed, Requests, Protocol):
 
     def close(self) -> None:
         """Ends what is under way and lets go of everything; what was acknowledged stays."""
+        ...
+
+
+class Blobs(Protocol):
+    """Keeps bytes under their SHA-256: what events refer to but do not hold."""
+
+    def put(self, content: bytes) -> str:
+        """The SHA-256 as hex; durable when it returns, and the same bytes are kept once. Raises BlobsUnavailable."""
+        ...
+
+    def get(self, sha256: str) -> bytes:
+        """The bytes. Raises BlobLost when they are missing or are not what they were, BlobsUnavailable."""
         ...

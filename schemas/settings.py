@@ -7,12 +7,14 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class Settings(BaseSettings):
-    """LEDGENT_LOG, LEDGENT_STORE and LEDGENT_AGENTS; flags override them."""
+    """LEDGENT_LOG, LEDGENT_STORE, LEDGENT_BLOBS and LEDGENT_AGENTS; flags override them."""
 
     model_config = SettingsConfigDict(env_prefix="LEDGENT_", extra="ignore")
 
     log: str = "sqlite:///.ledgent/log.db"
     store: str = "chdb:///.ledgent/store"
+    blobs: str = ".ledgent/blobs"
+    """The directory of the files that runs refer to: one that all processes of a log share."""
     agents: str = ""
     """Modules whose agents a worker runs, separated by commas."""
 

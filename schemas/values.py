@@ -28,6 +28,30 @@ class Cut(Frozen):
     sha256: str
 
 
+class Part(Frozen):
+    """An image or another file beside a text: what it is and where its bytes are, never the bytes."""
+
+    kind: Literal["image", "file"]
+    media_type: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.+_-]*/[a-z0-9][a-z0-9.+_-]*$", max_length=127)]
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    """Of its bytes, as hex; a blob store has them under it."""
+    size: int
+    """Bytes."""
+    name: str | None = None
+
+    @property
+    def reference(self) -> str:
+        """What stands for the bytes in a request that is not yet sent; written as the data URL that replaces it."""
+        return f"{REFERENCE}{self.media_type};sha256,{self.sha256}"
+
+    def __str__(self) -> str:
+        return ", ".join(filter(None, (self.name, self.media_type, f"{self.size:,} bytes")))
+
+
+REFERENCE = "ledgent:"
+"""How a part's reference begins."""
+
+
 class ToolRequest(Frozen):
     """A tool call as the model asked for it."""
 

@@ -69,6 +69,12 @@ def require(name: str) -> Path:
     pytest.skip(reason)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _blobs_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Files that runs refer to go to a place of the tests, whichever process keeps them."""
+    os.environ["LEDGENT_BLOBS"] = str(tmp_path_factory.mktemp("blobs"))
+
+
 @pytest.fixture(scope="session")
 def recorded_data() -> Path:
     """The folder of recorded runs: LEDGENT_TEST_DATA, or `../shared/data` beside the checkout."""

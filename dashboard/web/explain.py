@@ -36,6 +36,7 @@ _NEXT = {
     ErrorCode.TOOL_ERROR: "A tool failed. Its error is in the timeline.",
     ErrorCode.UNKNOWN_AGENT: "No worker knows this agent. Start one that does: `ledgent worker --agents your.module`.",
     ErrorCode.INTERRUPTED: "The process that worked on it went away. Start the run again.",
+    ErrorCode.MISSING_FILE: "Every worker needs the same LEDGENT_BLOBS, the directory of files: `ledgent doctor`.",
     ErrorCode.TOO_LARGE: "A record would have been too large. Pass large data by reference.",
     ErrorCode.INTERNAL: "A defect in code that ran. The message names it; the timeline shows where.",
 }

@@ -19,6 +19,7 @@ from ledgent.schemas.terminators import (
     Terminator,
     TokenBudget,
 )
+from ledgent.schemas.values import Part
 
 TEXT = st.one_of(
     st.text(max_size=20), st.sampled_from([',"event":', '"}', "\x00\x1f\x7f", "\\", '","digest":"', "ü😀"])
@@ -35,6 +36,14 @@ _CONDITIONS = st.one_of(
     st.builds(CostBudget, usd=st.floats(1e-9, 1e9)),
     st.builds(Deadline, seconds=st.floats(1e-9, 1e9)),
     st.builds(Predicate, function=st.just("shop.rules:sold_out"), parameters=st.dictionaries(TEXT, JSON, max_size=3)),
+)
+PARTS = st.builds(
+    Part,
+    kind=st.sampled_from(["image", "file"]),
+    media_type=st.sampled_from(["image/png", "application/vnd.oasis.opendocument.text", "x/y+json"]),
+    sha256=st.text("0123456789abcdef", min_size=64, max_size=64),
+    size=st.integers(0, 2**53),
+    name=st.none() | TEXT,
 )
 TERMINATORS = st.recursive(
     _CONDITIONS,
@@ -69,6 +78,8 @@ def _value(annotation: Any, least: Any = None, above: Any = None, below: Any = N
         return JSON
     if annotation == get_args(Terminator)[0]:
         return TERMINATORS
+    if annotation is Part:
+        return PARTS
     if origin is Literal:
         return st.sampled_from(parts)
     if origin is tuple:
