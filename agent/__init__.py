@@ -13,7 +13,9 @@ from ledgent.agent.tools.asking import ask_user
 from ledgent.agent.tools.context import ToolContext
 from ledgent.agent.tools.function import Tool, tool
 from ledgent.agent.tools.mcp import mcp_tools
+from ledgent.agent.tools.read_result import read_result
 from ledgent.agent.tools.toolkit import Toolkit
+from ledgent.producers.files import File, Image
 from ledgent.schemas.agents import Limits, RetryPolicy
 from ledgent.schemas.errors import ToolError
 from ledgent.schemas.terminators import AllOf, AnyOf, CostBudget, Deadline, StopWords, TokenBudget
@@ -29,6 +31,8 @@ __all__ = [
     "Deadline",
     "Delta",
     "Fail",
+    "File",
+    "Image",
     "Limits",
     "Memory",
     "MemoryTools",
@@ -46,6 +50,7 @@ __all__ = [
     "Toolkit",
     "ask_user",
     "mcp_tools",
+    "read_result",
     "tool",
     "when",
 ]

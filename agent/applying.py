@@ -64,8 +64,8 @@ def event_of(request: AnyRequest, state: RunState) -> AnyEvent | None:
     if request.request_id in state.applied:
         return None
     match request:
-        case SendMessage(request_id=request_id, text=text):
-            return MessageReceived(request_id=request_id, text=text)
+        case SendMessage(request_id=request_id, text=text, files=files):
+            return MessageReceived(request_id=request_id, text=text, files=files)
         case EndConversation(request_id=request_id):
             return RunEndRequested(request_id=request_id)
         case CancelRun(request_id=request_id, reason=reason):

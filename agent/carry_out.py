@@ -12,6 +12,8 @@ from ledgent.agent.models.port import AskedTool, Delta, Model, ModelFailure, Mod
 from ledgent.agent.tools.context import ToolContext
 from ledgent.agent.tools.function import Tool
 from ledgent.agent.tools.places import Places
+from ledgent.agent.tools.results import Wholes, told
+from ledgent.producers.blobs import DirectoryBlobs
 from ledgent.schemas.codec import MAX_TEXT_BYTES, cut_text, whole_characters
 from ledgent.schemas.errors import ErrorCode, ErrorInfo, ToolError
 from ledgent.schemas.events import (
@@ -23,6 +25,7 @@ from ledgent.schemas.events import (
     ToolCallFailed,
     ToolCallStarted,
 )
+from ledgent.schemas.ports import Blobs
 from ledgent.schemas.values import ToolRequest
 
 MAX_MESSAGE_CHARACTERS = 8_000
@@ -59,6 +62,7 @@ async def call_model(
     on_delta: Callable[[Delta], None] | None,
     first_call: int = 0,
     on_request: Callable[[ToolRequest], None] | None = None,
+    blobs: Blobs | None = None,
 ) -> ModelCallCompleted | ModelCallFailed:
     """What came of asking the model. Raises only asyncio.CancelledError.
 
@@ -76,7 +80,7 @@ async def call_model(
     try:
         # The adapter's own time-out comes first and knows more; this one is for an adapter that keeps none.
         async with asyncio.timeout(timeout_s + SLACK_S) as deadline:
-            request = ModelRequest(started.call_id, started.attempt, body, timeout_s)
+            request = ModelRequest(started.call_id, started.attempt, body, timeout_s, blobs)
             reply = await model.complete(request, on_delta, tell if on_request is not None else None)
         if told != list(reply.tool_calls[: len(told)]):
             message = "the answer does not begin with the tool calls that it was made of"
@@ -119,6 +123,7 @@ async def call_tool(
     on_delta: Callable[[Delta], None] | None = None,
     on_checkpoint: Callable[[str], None] | None = None,
     wait_s: float = WAIT_S,
+    wholes: Wholes | None = None,
 ) -> ToolCallCompleted | ToolCallFailed:
     """What came of calling the tool, within the `left_s` that the run has. Raises only asyncio.CancelledError.
 
@@ -129,7 +134,9 @@ async def call_tool(
     end = loop_time() + left_s
     allowed_s = min(tool.spec.timeout_s, left_s)
     turn = tool.turn(threads)
-    context = ToolContext(run_id, started.call_id, started.idempotency_key, _reports(started.call_id, on_delta))
+    wholes = wholes or Wholes({}, DirectoryBlobs())
+    reports = _reports(started.call_id, on_delta)
+    context = ToolContext(run_id, started.call_id, started.idempotency_key, reports, wholes=wholes)
     context = replace(context, on_checkpoint=on_checkpoint and _in_this_loop(on_checkpoint))
     waiting = turn is not None
     try:
@@ -139,14 +146,15 @@ async def call_tool(
                 waiting = False
                 allowed_s = max(0.0, min(tool.spec.timeout_s, end - loop_time()))
                 deadline.reschedule(loop_time() + allowed_s)
-            result = await tool.call(arguments, context, turn)
-        result, cut = cut_text(result)
+            output = await tool.call(arguments, context, turn)
+        said = await told(output, started.name, started.call_id, tool.spec.max_result_chars, wholes)
         return ToolCallCompleted(
             call_id=started.call_id,
             attempt=started.attempt,
-            result=result,
+            result=said.text,
             duration_ms=(clock.monotonic() - began) * 1000,
-            cut=cut,
+            files=said.files,
+            whole=said.whole,
         )
     except ToolError as answer:
         message, cut = cut_text(str(answer))

@@ -1,6 +1,7 @@
 """A conversation held in the calling process: one run, several messages. No decisions."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from os import PathLike
 from types import TracebackType
 from typing import Self
 
@@ -9,14 +10,15 @@ from ledgent.agent.blocking import Background
 from ledgent.agent.clock import SystemClock
 from ledgent.agent.loop import RunLoop
 from ledgent.agent.models.port import Delta
-from ledgent.agent.running import RunResult, attended, check_priced, log_at, result_of, start_request
+from ledgent.agent.running import RunResult, attended, blobs_at, check_priced, log_at, result_of, start_request
 from ledgent.agent.spec import Definition
 from ledgent.agent.writing import OnRecord
+from ledgent.producers.files import File, kept_files
 from ledgent.producers.identity import new_request_id
 from ledgent.schemas.acceptance import Guard
 from ledgent.schemas.agents import Limits
 from ledgent.schemas.errors import LedgentError, RequestRefused, UsageError
-from ledgent.schemas.ports import Log
+from ledgent.schemas.ports import Blobs, Log
 from ledgent.schemas.requests import AnyRequest, EndConversation, SendMessage, encode_request
 from ledgent.schemas.state import RunState
 
@@ -37,6 +39,7 @@ class Conversation:
         log: Log | str | None = None,
         on_record: OnRecord | None = None,
         on_delta: Callable[[Delta], None] | None = None,
+        blobs: Blobs | str | None = None,
     ) -> None:
         if not agent.conversational:
             raise UsageError(
@@ -45,6 +48,7 @@ class Conversation:
         check_priced(agent, limits)
         self._agent = agent
         self._log = log_at(log)
+        self._blobs = blobs_at(blobs)
         self._options = (limits, session, labels)
         self._request = start_request(agent.name, None, *self._options)
         self._on_record = on_record
@@ -61,21 +65,22 @@ class Conversation:
     def state(self) -> RunState:
         return self._loop.state
 
-    async def send(self, text: str) -> RunResult:
+    async def send(self, text: str, files: Sequence[str | PathLike[str] | File] = ()) -> RunResult:
         """The answer to a message. A run that a tool or a limit has ended says so in the result's status.
 
-        Raises RequestRefused once the conversation has ended, RecordTooLarge.
+        Raises RequestRefused once the conversation has ended, RecordTooLarge; with files also as `Agent.run`.
         """
         if not isinstance(text, str):
             raise UsageError(f"a message is a text, not {type(text).__name__}")
+        kept = await kept_files(files, self._blobs)
         if not self._begun:
-            request = self._request.model_copy(update={"input": text})
+            request = self._request.model_copy(update={"input": text, "files": kept})
             encode_request(request)
             self._loop = self._new_loop()
             self._loop.begin(request, accept=True)
             self._begun = True
             return await self._work()
-        return await self._do(SendMessage(request_id=new_request_id(), run_id=self.run_id, text=text))
+        return await self._do(SendMessage(request_id=new_request_id(), run_id=self.run_id, text=text, files=kept))
 
     async def answer(self, text: str, *, call_id: str | None = None, by: str = "") -> RunResult:
         """What follows on the answer to its question; `call_id`: which, where several are asked.
@@ -121,7 +126,8 @@ class Conversation:
 
     def _new_loop(self) -> RunLoop:
         state = RunState(self.run_id)
-        return RunLoop(self._log, self._agent, state, Guard(), SystemClock(), self._on_record, self._on_delta)
+        clock = SystemClock()
+        return RunLoop(self._log, self._agent, state, Guard(), clock, self._on_record, self._on_delta, self._blobs)
 
     async def __aenter__(self) -> Self:
         return self
@@ -148,9 +154,9 @@ class SyncConversation:
     def state(self) -> RunState:
         return self._conversation.state
 
-    def send(self, text: str) -> RunResult:
+    def send(self, text: str, files: Sequence[str | PathLike[str] | File] = ()) -> RunResult:
         """As `Conversation.send`."""
-        return self._background.wait(self._conversation.send(text))
+        return self._background.wait(self._conversation.send(text, files))
 
     def answer(self, text: str, *, call_id: str | None = None, by: str = "") -> RunResult:
         """As `Conversation.answer`."""

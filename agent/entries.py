@@ -1,9 +1,10 @@
 """The agent that people write: its definition (spec.py) with all the ways to run it (running.py, conversation.py)."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from os import PathLike
 from typing import Any
 
 from ledgent.agent.blocking import blocking, iterated
@@ -13,6 +14,7 @@ from ledgent.agent.resuming import answer_run, restore_run
 from ledgent.agent.running import (
     OnResult,
     RunResult,
+    blobs_at,
     log_at,
     run_agent,
     run_batch,
@@ -21,9 +23,9 @@ from ledgent.agent.running import (
 )
 from ledgent.agent.spec import Definition
 from ledgent.agent.writing import OnRecord
-from ledgent.producers.submit import start_run
+from ledgent.producers.files import File, kept_files
 from ledgent.schemas.agents import Limits
-from ledgent.schemas.ports import Log
+from ledgent.schemas.ports import Blobs, Log
 
 CONCURRENCY = 16
 """Runs of a batch at the same time, unless it is said otherwise."""
@@ -48,15 +50,20 @@ class Agent(Definition):
         on_record: OnRecord | None = None,
         on_delta: Callable[[Delta], None] | None = None,
         stop: asyncio.Event | None = None,
+        files: Sequence[str | PathLike[str] | File] = (),
+        blobs: Blobs | str | None = None,
     ) -> RunResult:
         """Runs here until the end (a conversation: until its first answer); every step is in the log before it counts.
 
         A run that fails, is limited or cancelled is a result, not an exception. `log`: a log or its URL, LEDGENT_LOG by
         default. `on_record` sees each record once it is durable, `on_delta` each piece of a streamed answer. The run is
-        cancelled once `stop` is set. Raises UsageError, LogUnavailable, LogFull, RecordTooLarge.
+        cancelled once `stop` is set. `files` go with the input: paths, `Image`s, `File`s; they are put into `blobs`, a
+        blob store or its directory, LEDGENT_BLOBS by default. Raises UsageError, LogUnavailable, LogFull,
+        RecordTooLarge, BlobsUnavailable.
         """
-        request = start_request(self.name, input, limits, session, labels)
-        return await run_agent(self, request, log, on_record, on_delta, stop=stop)
+        kept = blobs_at(blobs)
+        request = start_request(self.name, input, limits, session, labels, files=await kept_files(files, kept))
+        return await run_agent(self, request, log, on_record, on_delta, stop=stop, blobs=kept)
 
     def run_sync(self, input: str | None, **options: Any) -> RunResult:
         """As `run`, for code that is not async; works inside a running event loop too, which it blocks."""
@@ -99,9 +106,18 @@ class Agent(Definition):
         session: str | None = None,
         labels: dict[str, str] | None = None,
         log: Log | str | None = None,
+        files: Sequence[str | PathLike[str] | File] = (),
+        blobs: Blobs | str | None = None,
     ) -> str:
-        """Asks for a run by whichever worker takes it; the run's id, once the request is durable."""
-        return await start_run(log_at(log), self.name, input, limits=limits, session=session, labels=labels)
+        """Asks for a run by whichever worker takes it; the run's id, once the request is durable.
+
+        The worker reads `files` from the blob store, so both must have the same. Raises as `run`.
+        """
+        request = start_request(
+            self.name, input, limits, session, labels, files=await kept_files(files, blobs_at(blobs))
+        )
+        await log_at(log).submit(request)
+        return request.run_id
 
     def submit_sync(self, input: str | None, **options: Any) -> str:
         """As `submit`, for code that is not async."""

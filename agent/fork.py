@@ -16,7 +16,7 @@ from ledgent.schemas.ports import History
 from ledgent.schemas.run import evolve
 from ledgent.schemas.sharing import shared_message
 from ledgent.schemas.sharing_events import HistoryShared
-from ledgent.schemas.state import Assistant, RunState, User
+from ledgent.schemas.state import Assistant, RunState
 from ledgent.schemas.values import ForkedFrom, SharedMessage
 
 MOST_BYTES = 500_000
@@ -92,7 +92,7 @@ def _is_whole(state: RunState) -> bool:
 
 
 def _shared(state: RunState, digest: str) -> Shared:
-    messages = [*state.messages, *map(User, state.inbox)]
+    messages = [*state.messages, *state.inbox]
     answered = bool(messages) and isinstance(messages[-1], Assistant)
     forked_from = ForkedFrom(
         run_id=state.run_id,

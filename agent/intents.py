@@ -24,6 +24,8 @@ from ledgent.agent.render import Renderer, request_digest
 from ledgent.agent.spec import Definition
 from ledgent.agent.tools.asking import question_in
 from ledgent.agent.tools.function import InvalidArguments, Tool
+from ledgent.agent.tools.read_result import read_result
+from ledgent.agent.tools.results import Wholes
 from ledgent.agent.writing import RunWriter
 from ledgent.schemas.events import (
     AnyEvent,
@@ -37,6 +39,7 @@ from ledgent.schemas.events import (
     ToolCallRejected,
     ToolCallStarted,
 )
+from ledgent.schemas.ports import Blobs
 from ledgent.schemas.values import ToolRequest
 
 GRACE_S = 0.005
@@ -57,6 +60,7 @@ class Intents:
         on_delta: Callable[[Delta], None] | None,
         set_timer: SetTimer,
         post: Callable[[Outcome], None],
+        blobs: Blobs,
     ) -> None:
         self.starting: list[Intent] = []
         """Recorded, to begin once that is durable."""
@@ -66,6 +70,7 @@ class Intents:
         self._on_delta = on_delta
         self._set_timer = set_timer
         self._post = post
+        self._blobs = blobs
         self._renderer: Renderer | None = None
 
     def record(self, command: Command, cause: int) -> None:
@@ -121,7 +126,16 @@ class Intents:
 
         early = on_request if may_begin_early(state, spec) else None
         call = partial(
-            call_model, self._agent.live_model, event, body, timeout_s, self._clock, self._on_delta, asked, early
+            call_model,
+            self._agent.live_model,
+            event,
+            body,
+            timeout_s,
+            self._clock,
+            self._on_delta,
+            asked,
+            early,
+            self._blobs,
         )
         self.starting.append(Intent(call, event, seq, span))
 
@@ -171,8 +185,20 @@ class Intents:
         def save(name: str) -> None:
             self._post(Outcome(CheckpointSaved(name=name, call_id=call_id), seq, span))
 
+        can_read = self._agent.tool(read_result.spec.name) is read_result
+        wholes = Wholes(self._writer.state.wholes, self._blobs, can_read)
         call = partial(
-            call_tool, tool, event, arguments, run_id, left_s, self._clock, self._agent.threads, self._on_delta, save
+            call_tool,
+            tool,
+            event,
+            arguments,
+            run_id,
+            left_s,
+            self._clock,
+            self._agent.threads,
+            self._on_delta,
+            save,
+            wholes=wholes,
         )
         self.starting.append(Intent(call, event, seq, span))
 

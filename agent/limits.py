@@ -7,7 +7,7 @@ import orjson
 
 from ledgent.schemas.events import RunLimited
 from ledgent.schemas.state import Assistant, RunState, ToolResult, User
-from ledgent.schemas.values import ToolRequest
+from ledgent.schemas.values import Part, ToolRequest
 
 
 def before_model_call(state: RunState) -> RunLimited | None:
@@ -87,14 +87,14 @@ def _calls_backwards(state: RunState) -> Iterator[tuple[str, bytes]]:
 
 def _idle_steps(state: RunState) -> int:
     """How many of the last rounds of tools brought nothing new: each call and its result had been there before."""
-    seen = set[tuple[str, bytes, str]]()
+    seen = set[tuple[str, bytes, str, tuple[Part, ...]]]()
     idle, asked = 0, list[ToolRequest]()
-    results = list[str]()
+    results = list[tuple[str, tuple[Part, ...]]]()
     for message in state.messages:
         if isinstance(message, ToolResult):
-            results.append(message.text)
+            results.append((message.text, message.parts))
             if len(results) == len(asked):
-                found = {(*_call(call), text) for call, text in zip(asked, results, strict=True)}
+                found = {(*_call(call), *result) for call, result in zip(asked, results, strict=True)}
                 idle = idle + 1 if found <= seen else 0
                 seen |= found
         else:

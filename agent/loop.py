@@ -18,6 +18,7 @@ from ledgent.agent.intents import Intents
 from ledgent.agent.models.port import Delta
 from ledgent.agent.spec import Definition
 from ledgent.agent.writing import OnRecord, RunWriter
+from ledgent.producers.blobs import DirectoryBlobs
 from ledgent.schemas.acceptance import Guard
 from ledgent.schemas.errors import ErrorCode, ErrorInfo, LogError, LogUnavailable, RecordTooLarge
 from ledgent.schemas.events import (
@@ -27,7 +28,7 @@ from ledgent.schemas.events import (
     RunSuspended,
     TimerFired,
 )
-from ledgent.schemas.ports import Log
+from ledgent.schemas.ports import Blobs, Log
 from ledgent.schemas.requests import AnyRequest, StartRun
 from ledgent.schemas.state import Phase, RunState
 
@@ -44,13 +45,15 @@ class RunLoop:
         clock: Clock,
         on_record: OnRecord | None = None,
         on_delta: Callable[[Delta], None] | None = None,
+        blobs: Blobs | None = None,
     ) -> None:
         self._log = log
         self._agent = agent
         self._clock = clock
         self._writer = RunWriter(log, state, guard, clock, on_record)
         self._incoming: asyncio.Queue[Outcome | AnyRequest] = asyncio.Queue()
-        self._intents = Intents(agent, self._writer, clock, on_delta, self._set_timer, self._incoming.put_nowait)
+        post = self._incoming.put_nowait
+        self._intents = Intents(agent, self._writer, clock, on_delta, self._set_timer, post, blobs or DirectoryBlobs())
         self._calls: set[asyncio.Task[None]] = set()
         self._timers: list[asyncio.TimerHandle] = []
         self._in_hand: list[str] = []
@@ -83,6 +86,7 @@ class RunLoop:
             session=request.session,
             labels=request.labels,
             forked_from=shared.forked_from if shared else None,
+            files=request.files,
         )
         try:
             self._writer.record(started, 1)

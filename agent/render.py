@@ -7,7 +7,7 @@ import orjson
 
 from ledgent.agent.policies import react
 from ledgent.schemas.agents import AgentSpec
-from ledgent.schemas.state import RunState, message_as_json
+from ledgent.schemas.state import RunState, message_as_json, with_files
 
 
 class Renderer:
@@ -41,12 +41,14 @@ class Renderer:
         if instructions:
             self._messages.append(orjson.dumps({"role": "system", "content": instructions}))
         self._message = react.message_as_text if agent.text_protocol else message_as_json
-        self._system = len(self._messages)
+        self._done = 0
 
     def request(self, state: RunState) -> bytes:
         """The chat-completions request for the model call that comes next."""
-        done = len(self._messages) - self._system
-        self._messages += [orjson.dumps(self._message(message)) for message in state.messages[done:]]
+        # All results of a round come at once, so no round's files are still to come.
+        new = with_files(state.messages[self._done :])
+        self._messages += [orjson.dumps(self._message(message)) for message in new]
+        self._done = len(state.messages)
         return self._head + b",".join(self._messages) + b"]}"
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections import defaultdict
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -13,6 +13,7 @@ from ledgent.agent.loop import RunLoop
 from ledgent.agent.models.port import Delta
 from ledgent.agent.spec import Definition
 from ledgent.agent.writing import OnRecord
+from ledgent.producers.blobs import DirectoryBlobs
 from ledgent.producers.identity import new_request_id, new_run_id
 from ledgent.producers.opening import shared_log
 from ledgent.producers.submit import cancel_run
@@ -21,11 +22,11 @@ from ledgent.schemas.agents import Limits
 from ledgent.schemas.codec import Recorded
 from ledgent.schemas.errors import ErrorInfo, LogError, LogUnavailable, RequestRefused, UsageError
 from ledgent.schemas.events import ModelCallFailed
-from ledgent.schemas.ports import Log
+from ledgent.schemas.ports import Blobs, Log
 from ledgent.schemas.requests import StartRun, encode_request
 from ledgent.schemas.settings import Settings
 from ledgent.schemas.state import Phase, RunState, Spent, Status, ToolCall
-from ledgent.schemas.values import ForkedFrom
+from ledgent.schemas.values import ForkedFrom, Part
 
 SOON_S = 0.05
 
@@ -78,6 +79,11 @@ def log_at(log: Log | str | None) -> Log:
     return log
 
 
+def blobs_at(blobs: Blobs | str | None) -> Blobs:
+    """The blob store itself, or that in the directory, or in LEDGENT_BLOBS."""
+    return DirectoryBlobs(blobs) if blobs is None or isinstance(blobs, str) else blobs
+
+
 def start_request(
     agent: str,
     input: str | None,
@@ -85,10 +91,13 @@ def start_request(
     session: str | None,
     labels: dict[str, str] | None,
     forked_from: ForkedFrom | None = None,
+    files: Sequence[Part] = (),
 ) -> StartRun:
     """A request for a new run, with its ids. Raises UsageError for fields of the wrong type, RecordTooLarge."""
     if input is not None and not isinstance(input, str):
         raise UsageError(f"a run's input is a text, not {type(input).__name__}")
+    if files and input is None:
+        raise UsageError("files come with an input: what is to be done with them")
     request = StartRun(
         request_id=new_request_id(),
         run_id=new_run_id(),
@@ -98,6 +107,7 @@ def start_request(
         session=session,
         labels=labels or {},
         forked_from=forked_from,
+        files=tuple(files),
     )
     encode_request(request)  # what cannot be stored is refused before anything begins
     return request
@@ -122,6 +132,7 @@ async def run_agent(
     clock: Clock | None = None,
     stop: asyncio.Event | None = None,
     shared: Shared | None = None,
+    blobs: Blobs | None = None,
 ) -> RunResult:
     """Claims the new run in this process, in one commit with its request, and works on it.
 
@@ -132,7 +143,7 @@ async def run_agent(
     check_priced(agent, request.limits)
     opened = log_at(log)
     state = RunState(request.run_id)
-    loop = RunLoop(opened, agent, state, Guard(), clock or SystemClock(), on_record, on_delta)
+    loop = RunLoop(opened, agent, state, Guard(), clock or SystemClock(), on_record, on_delta, blobs)
     loop.begin(request, accept=True, shared=shared)
     try:
         with attended(opened, loop):

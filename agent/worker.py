@@ -27,7 +27,7 @@ from ledgent.schemas.errors import (
     UsageError,
 )
 from ledgent.schemas.events import RunClaimed, RunFailed
-from ledgent.schemas.ports import Log
+from ledgent.schemas.ports import Blobs, Log
 from ledgent.schemas.requests import AnyRequest, StartRun
 from ledgent.schemas.run import replay
 from ledgent.schemas.state import RunState
@@ -54,12 +54,14 @@ class Worker:
         concurrency: int = 64,
         clock: Clock | None = None,
         on_record: OnRecord | None = None,
+        blobs: Blobs | None = None,
     ) -> None:
         self._log = log
         self._agents = dict(agents)
         self._concurrency = concurrency
         self._clock = clock or SystemClock()
         self._on_record = on_record
+        self._blobs = blobs
         self._loops: dict[str, RunLoop | None] = {}
         self._waiting: dict[str, list[AnyRequest]] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -159,7 +161,7 @@ class Worker:
         if agent is None:
             await self._fail_unknown(request, state, guard)
             return None
-        loop = RunLoop(self._log, agent, state, guard, self._clock, self._on_record)
+        loop = RunLoop(self._log, agent, state, guard, self._clock, self._on_record, blobs=self._blobs)
         if state.agent is None and isinstance(request, StartRun):
             try:
                 check_priced(agent, request.limits)

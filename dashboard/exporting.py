@@ -33,7 +33,7 @@ def write_whole(path: Path, lines: Iterable[bytes]) -> None:
             file.writelines(lines)
         draft.replace(path)
     except OSError as error:
-        raise UsageError(f"the export cannot be written to {path}: {error.strerror}") from error
+        raise UsageError(f"nothing can be written to {path}: {error.strerror}") from error
     finally:
         draft.unlink(missing_ok=True)
 

@@ -18,6 +18,7 @@ from ledgent.processors.clickhouse.lock import OwnerLock
 from ledgent.processors.clickhouse.schema import are_made
 from ledgent.processors.store import Store, open_store
 from ledgent.processors.store_url import directory_of
+from ledgent.producers.blobs import DirectoryBlobs
 from ledgent.schemas.errors import LedgentError, Unreachable, UsageError
 from ledgent.schemas.ports import Log
 from ledgent.schemas.settings import KafkaSettings, Settings
@@ -55,6 +56,7 @@ def examine(settings: Settings, port: int) -> Iterator[Finding]:
         well = well and finding.verdict is not Verdict.FAIL
         yield finding
     yield from _store(settings, compare=well and log_is_there(settings.log))
+    yield _blobs(settings)
     yield _key()
     yield _port(port)
 
@@ -197,6 +199,24 @@ def _lag(log: Log, store: Store, made: bool, directory: Path | None) -> Finding:
     if sinks := sinks_at_work(log.url, store):
         return Finding("store", Verdict.WARN, what, f"{sinks} at work on it: look at the output of `ledgent sink`")
     return Finding("store", Verdict.WARN, what, "`ledgent sink` catches up")
+
+
+def _blobs(settings: Settings) -> Finding:
+    mend = "set LEDGENT_BLOBS to a directory that all processes of this log share"
+    try:
+        directory = DirectoryBlobs(settings.blobs).directory
+    except UsageError as error:
+        return Finding("files", Verdict.WARN, str(error).partition("; ")[0], mend)
+    place = _nearest(directory)
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        # Runs without files need none, and a sink never does.
+        return Finding("files", Verdict.WARN, f"{place} is no directory that can be written", mend)
+    if not directory.exists():
+        said = f"there are none in {directory} yet"
+        if settings.log.startswith("kafka://"):
+            return Finding("files", Verdict.WARN, said, mend)
+        return Finding("files", Verdict.OK, f"{said}; it is made when it is needed")
+    return Finding("files", Verdict.OK, f"{directory} is writable")
 
 
 def _key() -> Finding:

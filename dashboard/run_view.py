@@ -7,7 +7,8 @@ from ledgent.dashboard.timeline import Line, Timeline
 from ledgent.processors.runs import RunRow, project
 from ledgent.schemas.codec import Recorded, Stored, decode
 from ledgent.schemas.errors import BadRecord, UsageError
-from ledgent.schemas.events import CheckpointSaved
+from ledgent.schemas.events import CheckpointSaved, ToolCallCompleted
+from ledgent.schemas.ports import Blobs
 from ledgent.schemas.run import evolve
 from ledgent.schemas.state import RunState, as_json
 
@@ -69,6 +70,21 @@ def step_to(run_id: str, records: Iterable[Stored], at: int | str) -> Step:
     if isinstance(at, str):
         raise UsageError(f"run {run_id} has no checkpoint {at!r}: {', '.join(state.checkpoints) or 'it has none'}")
     raise UsageError(f"run {run_id} has records 1 to {state.seq}, and none numbered {at}")
+
+
+def whole_result(run_id: str, records: Iterable[Stored], call_id: str, blobs: Blobs) -> bytes:
+    """What a tool call gave, in UTF-8. Raises UsageError where none of the run has returned under this id, BlobLost."""
+    found = None
+    returned: list[str] = []
+    for stored in records:
+        event = decode(stored).event
+        if isinstance(event, ToolCallCompleted):
+            returned.append(event.call_id)
+            if event.call_id == call_id:
+                found = event
+    if found is None:
+        raise UsageError(f"run {run_id}: no call {call_id} has returned; these have: {', '.join(returned) or 'none'}")
+    return blobs.get(found.whole.sha256) if found.whole else found.result.encode()
 
 
 def changes(before: Any, after: Any, path: str = "") -> list[tuple[str, Any]]:

@@ -1,5 +1,6 @@
 """Records as lines for people: when, what, about which call, how long. Pure: it prints nothing and reads no clock."""
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import NamedTuple
 
@@ -41,6 +42,7 @@ from ledgent.schemas.events import (
     ToolCallStarted,
     ToolCallUncertain,
 )
+from ledgent.schemas.values import Part
 
 TEXT_CHARACTERS = 160
 """Of a text in a line."""
@@ -124,7 +126,7 @@ class Timeline:
             case ToolCallStarted():
                 return f"{event.name}({arguments_in_short(event.arguments)}){_attempt(event.attempt)}"
             case ToolCallCompleted():
-                return f"{self._tools.get(event.call_id, 'it')} gave {event.result}"
+                return f"{self._tools.get(event.call_id, 'it')} gave {event.result}{files_in_short(event.files)}"
             case ToolCallFailed():
                 return f"{self._tools.get(event.call_id, 'it')} failed: {_explained(event.error)}"
             case ToolCallRejected() | ToolCallUncertain() | ApprovalDenied():
@@ -160,6 +162,7 @@ def what_of_the_run(event: AnyEvent) -> str:
             )
         case RunStarted():
             said = f"{event.agent.name}: {event.input}" if event.input is not None else event.agent.name
+            said += files_in_short(event.files)
             origin = event.forked_from
             return f"{said} (from run {short_id(origin.run_id)} at {origin.seq})" if origin else said
         case CheckpointSaved():
@@ -169,7 +172,7 @@ def what_of_the_run(event: AnyEvent) -> str:
         case RunSuspended():
             return _SUSPENDED[event.reason]
         case MessageReceived():
-            return event.text
+            return event.text + files_in_short(event.files)
         case RunEndRequested():
             return "the conversation may end"
         case RunCancelRequested() | RunCancelled():
@@ -222,6 +225,11 @@ def printable(text: str) -> str:
 def short_id(run_id: str) -> str:
     """The end of a run's id: its beginning is only the time."""
     return run_id[-8:]
+
+
+def files_in_short(files: Iterable[Part]) -> str:
+    """Files as they follow a text; empty for none."""
+    return "".join(f" [{part}]" for part in files)
 
 
 def arguments_in_short(arguments: str) -> str:

@@ -1,5 +1,7 @@
 """Requests from outside, made once and sent until they are durable. No agent code is needed to submit."""
 
+from collections.abc import Sequence
+
 from ledgent.producers.identity import new_request_id, new_run_id
 from ledgent.schemas.agents import Limits
 from ledgent.schemas.ports import Requests
@@ -14,7 +16,7 @@ from ledgent.schemas.requests import (
     StartRun,
     checkpoint_name,
 )
-from ledgent.schemas.values import ForkedFrom
+from ledgent.schemas.values import ForkedFrom, Part
 
 
 async def start_run(
@@ -26,8 +28,9 @@ async def start_run(
     session: str | None = None,
     labels: dict[str, str] | None = None,
     forked_from: ForkedFrom | None = None,
+    files: Sequence[Part] = (),
 ) -> str:
-    """Asks for a run of the agent with this name; the run's id, once the request is durable."""
+    """Asks for a run of the agent with this name; the run's id, once the request is durable. `files` are so already."""
     run_id = new_run_id()
     request = StartRun(
         request_id=new_request_id(),
@@ -38,14 +41,16 @@ async def start_run(
         session=session,
         labels=labels or {},
         forked_from=forked_from,
+        files=tuple(files),
     )
     await log.submit(request)
     return run_id
 
 
-async def send_message(log: Requests, run_id: str, text: str) -> None:
+async def send_message(log: Requests, run_id: str, text: str, files: Sequence[Part] = ()) -> None:
     """Says something more in a conversation. Raises RequestRefused when it has ended or is unknown."""
-    await log.submit(SendMessage(request_id=new_request_id(), run_id=run_id, text=text))
+    request = SendMessage(request_id=new_request_id(), run_id=run_id, text=text, files=tuple(files))
+    await log.submit(request)
 
 
 async def end_conversation(log: Requests, run_id: str) -> None:

@@ -76,6 +76,8 @@ class ToolSpec(Frozen):
     """What it needs for itself: calls that name the same do not overlap in one process."""
     asks: bool = False
     """Whether a call of it is a question to the user: it is not made, and the answer is its result."""
+    max_result_chars: int = Field(default=50_000, ge=1)
+    """Of a result that the model is told; a longer one is kept whole, and cut for the model."""
 
 
 class OutputSpec(Frozen):

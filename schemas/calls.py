@@ -44,7 +44,7 @@ from ledgent.schemas.state import (
     ToolResult,
     User,
 )
-from ledgent.schemas.values import Usage
+from ledgent.schemas.values import Part, Usage
 
 Changes = dict[str, Any]
 
@@ -82,7 +82,7 @@ def model_call_completed(state: RunState, event: ModelCallCompleted, _: Envelope
     if agent is not None and agent.policy == "react" and (agent.text_protocol or event.tool_calls):
         changes["unread"] = event.call_id
     elif state.inbox and not event.tool_calls:
-        messages = messages.append(*map(User, state.inbox))
+        messages = messages.append(*state.inbox)
         changes["inbox"] = ()
     changes["messages"] = messages
     return changes | _joined(state, messages, calls) if begun else changes
@@ -106,7 +106,7 @@ def thought_recorded(state: RunState, event: ThoughtRecorded, _: Envelope) -> Ch
     if event.action is not None:
         changes["tool_calls"] = {event.action.call_id: ToolCall(event.action)}
     elif state.inbox and not state.tool_calls:
-        changes |= {"messages": state.messages.append(*map(User, state.inbox)), "inbox": ()}
+        changes |= {"messages": state.messages.append(*state.inbox), "inbox": ()}
     return changes
 
 
@@ -127,7 +127,9 @@ def tool_call_started(state: RunState, event: ToolCallStarted, _: Envelope) -> C
 
 
 def tool_call_completed(state: RunState, event: ToolCallCompleted, _: Envelope) -> Changes:
-    changes = _settled(state, event.call_id, event.result)
+    changes = _settled(state, event.call_id, event.result, event.files)
+    if event.whole is not None:
+        changes["wholes"] = {**state.wholes, event.call_id: event.whole}
     if state.ending_tools and state.tool_calls[event.call_id].request.name in state.ending_tools:
         changes["ending"] = True
         changes["output"] = event.result
@@ -230,10 +232,11 @@ def _now(state: RunState, call_id: str, phase: Phase) -> Changes:
     return {"tool_calls": {**state.tool_calls, call_id: replace(state.tool_calls[call_id], phase=phase)}}
 
 
-def _settled(state: RunState, call_id: str, answer: str) -> Changes:
+def _settled(state: RunState, call_id: str, answer: str, parts: tuple[Part, ...] = ()) -> Changes:
     """The call is settled; with the last one, all answers join the messages."""
     call = state.tool_calls[call_id]
-    calls = {**state.tool_calls, call_id: ToolCall(call.request, call.attempt, SETTLED, None, answer)}
+    settled = ToolCall(call.request, call.attempt, SETTLED, None, answer, parts=parts)
+    calls = {**state.tool_calls, call_id: settled}
     if state.model_call is None:
         return _joined(state, state.messages, calls)
     # The answers follow on the one that asks for them: it must be whole, or be known to have failed.
@@ -254,9 +257,9 @@ def _joined(
     for call in calls.values():
         if call.phase is not SETTLED:
             return {"tool_calls": calls}
-        answers.append(ToolResult(call.request.provider_id, call.answer or ""))
+        answers.append(ToolResult(call.request.provider_id, call.answer or "", call.parts))
     if state.inbox:
-        answers += map(User, state.inbox)
+        answers += state.inbox
     return {"tool_calls": {}, "messages": messages.append(*answers), "inbox": ()}
 
 

@@ -175,17 +175,23 @@ def cut_text(text: str, limit: int = MAX_TEXT_BYTES) -> tuple[str, Cut | None]:
 
     A lone surrogate, which UTF-8 cannot hold, becomes a question mark.
     """
-    if len(text) * 6 <= limit and text.isascii():  # it fits even if every character is escaped
-        return text, None
     text = whole_characters(text)
-    whole = text.encode()
-    if len(orjson.dumps(text)) <= limit:
+    kept = beginning(text, limit)
+    if len(kept) == len(text):
         return text, None
-    kept = whole[:limit].decode(errors="ignore")
-    while len(orjson.dumps(kept)) > limit:
-        kept = kept[: len(kept) * 9 // 10]
+    whole = text.encode()
     note = f"\n[cut: {len(kept):,} of {len(text):,} characters]"
     return kept + note, Cut(size=len(whole), sha256=hashlib.sha256(whole).hexdigest())
+
+
+def beginning(text: str, limit: int = MAX_TEXT_BYTES) -> str:
+    """Of the text as much as its JSON form has room for in `limit` bytes. It holds whole characters only."""
+    if len(text) * 6 <= limit and text.isascii():  # it fits even if every character is escaped
+        return text
+    kept = text.encode()[:limit].decode(errors="ignore")
+    while len(orjson.dumps(kept)) > limit:
+        kept = kept[: len(kept) * 9 // 10]
+    return kept
 
 
 def whole_characters(text: str) -> str:

@@ -19,7 +19,7 @@ from ledgent.schemas.people_events import QuestionAnswered as QuestionAnswered
 from ledgent.schemas.people_events import QuestionAsked as QuestionAsked
 from ledgent.schemas.sharing_events import CheckpointSaved as CheckpointSaved
 from ledgent.schemas.sharing_events import HistoryShared as HistoryShared
-from ledgent.schemas.values import Cut, ForkedFrom, ToolRequest, Usage
+from ledgent.schemas.values import Cut, ForkedFrom, Part, ToolRequest, Usage
 
 # run ----------------------------------------------------------------------------------------------------------------
 
@@ -43,6 +43,8 @@ class RunStarted(Event):
     labels: dict[str, str] = Field(default_factory=dict)
     forked_from: ForkedFrom | None = None
     """The run that this one goes on from; `input` then comes after what they share."""
+    files: tuple[Part, ...] = ()
+    """Sent with the input."""
 
 
 class RunSuspended(Event):
@@ -56,6 +58,7 @@ class MessageReceived(Event):
     type: Literal["message.received"] = "message.received"
     request_id: str
     text: str
+    files: tuple[Part, ...] = ()
 
 
 class RunEndRequested(Event):
@@ -210,7 +213,10 @@ class ToolCallCompleted(Event):
     result: str
     """What the model is told."""
     duration_ms: float
-    cut: Cut | None = None
+    files: tuple[Part, ...] = ()
+    """Shown to the model beside it."""
+    whole: Part | None = None
+    """The whole result, where the model is told only its beginning."""
 
 
 class ToolCallFailed(Event):

@@ -12,7 +12,7 @@ from pydantic_core import PydanticSerializationError
 from ledgent.schemas.agents import Limits
 from ledgent.schemas.errors import RecordTooLarge, UnreadableRecord, UsageError
 from ledgent.schemas.frozen import Frozen
-from ledgent.schemas.values import ForkedFrom
+from ledgent.schemas.values import ForkedFrom, Part
 
 
 class StartRun(Frozen):
@@ -29,6 +29,8 @@ class StartRun(Frozen):
     labels: dict[str, str] = Field(default_factory=dict)
     forked_from: ForkedFrom | None = None
     """The run that the new one goes on from."""
+    files: tuple[Part, ...] = ()
+    """Sent with the input; their bytes are in the blob store before the request is made."""
 
 
 class SendMessage(Frozen):
@@ -38,6 +40,7 @@ class SendMessage(Frozen):
     request_id: str
     run_id: str
     text: str
+    files: tuple[Part, ...] = ()
 
 
 class EndConversation(Frozen):

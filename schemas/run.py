@@ -94,12 +94,12 @@ def _run_claimed(state: RunState, event: RunClaimed, envelope: Envelope) -> Chan
 
 
 def _run_started(state: RunState, event: RunStarted, envelope: Envelope) -> Changes:
-    messages = PersistentList((User(event.input),)) if event.input is not None else PersistentList()
+    messages = PersistentList((User(event.input, event.files),)) if event.input is not None else PersistentList()
     shared: Changes = {}
     if origin := event.forked_from:
         shared = {"awaited": origin.messages, "numbered": origin.model_calls}
         if origin.messages and event.input is not None:
-            messages, shared["inbox"] = PersistentList(), (event.input,)
+            messages, shared["inbox"] = PersistentList(), (User(event.input, event.files),)
     return {
         "status": Status.RUNNING,
         "started_at": envelope.at,
@@ -120,7 +120,7 @@ def _history_shared(state: RunState, event: HistoryShared, _: Envelope) -> Chang
     output = event.output or (event.messages[-1].text if event.messages[-1].role == "assistant" else None)
     if awaited or not state.inbox:
         return {"messages": messages, "awaited": awaited, "output": output}
-    return {"messages": messages.append(*map(User, state.inbox)), "inbox": (), "awaited": 0, "output": output}
+    return {"messages": messages.append(*state.inbox), "inbox": (), "awaited": 0, "output": output}
 
 
 def _checkpoint_saved(state: RunState, event: CheckpointSaved, envelope: Envelope) -> Changes:
@@ -137,9 +137,9 @@ def _run_suspended(state: RunState, event: RunSuspended, _: Envelope) -> Changes
 def _message_received(state: RunState, event: MessageReceived, _: Envelope) -> Changes:
     changes: Changes = {"applied": state.applied.append(event.request_id)}
     if state.model_call or state.tool_calls or state.unread:
-        changes["inbox"] = (*state.inbox, event.text)
+        changes["inbox"] = (*state.inbox, User(event.text, event.files))
     else:
-        changes["messages"] = state.messages.append(User(event.text))
+        changes["messages"] = state.messages.append(User(event.text, event.files))
     return {**changes, **calls.awake(state)}
 
 

@@ -3,6 +3,7 @@
 Structs, since a fold makes several for each record, and named tuples take five times as long.
 """
 
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -12,7 +13,7 @@ import msgspec
 from ledgent.schemas.agents import AgentSpec, Limits
 from ledgent.schemas.errors import ErrorInfo
 from ledgent.schemas.persistent import PersistentList
-from ledgent.schemas.values import ToolRequest
+from ledgent.schemas.values import Part, ToolRequest
 
 
 class Status(StrEnum):
@@ -50,6 +51,7 @@ class Phase(StrEnum):
 
 class User(msgspec.Struct, frozen=True, gc=False):
     text: str
+    parts: tuple[Part, ...] = ()
 
 
 class Assistant(msgspec.Struct, frozen=True, gc=False):
@@ -60,6 +62,7 @@ class Assistant(msgspec.Struct, frozen=True, gc=False):
 class ToolResult(msgspec.Struct, frozen=True, gc=False):
     provider_id: str
     text: str
+    parts: tuple[Part, ...] = ()
 
 
 Message = User | Assistant | ToolResult
@@ -93,6 +96,8 @@ class ToolCall(msgspec.Struct, frozen=True, gc=False):
     """What it asks the user, while held."""
     choices: tuple[str, ...] = ()
     """The answers there are; empty: any text."""
+    parts: tuple[Part, ...] = ()
+    """Shown to the model beside the answer."""
 
 
 class Spent(msgspec.Struct, frozen=True, gc=False):
@@ -129,7 +134,7 @@ class RunState(msgspec.Struct, frozen=True, gc=False):
     applied: PersistentList[str] = msgspec.field(default_factory=PersistentList)
     """Ids of the requests that have caused their event."""
     messages: PersistentList[Message] = msgspec.field(default_factory=PersistentList)
-    inbox: tuple[str, ...] = ()
+    inbox: tuple[User, ...] = ()
     """User messages that came while calls were under way."""
     model_call: ModelCall | None = None
     tool_calls: dict[str, ToolCall] = msgspec.field(default_factory=dict)
@@ -160,6 +165,8 @@ class RunState(msgspec.Struct, frozen=True, gc=False):
     """One of them has."""
     error: ErrorInfo | None = None
     limit: str | None = None
+    wholes: dict[str, Part] = msgspec.field(default_factory=dict)
+    """By call id, the results of which the model has been told only the beginning."""
 
     @property
     def ended(self) -> bool:
@@ -184,19 +191,23 @@ def as_json(state: RunState) -> dict[str, Any]:
         "end_requested": state.end_requested,
         "model_call": _call_as_json(model_call) if model_call else None,
         "tool_calls": [_tool_call_as_json(call) for call in state.tool_calls.values()],
-        "inbox": list(state.inbox),
-        "messages": [message_as_json(message) for message in state.messages],
+        "inbox": [message_as_json(message)["content"] for message in state.inbox],
+        "messages": [message_as_json(message) for message in with_files(state.messages)],
         "output": state.output,
         "error": state.error.model_dump(mode="json", exclude_none=True) if state.error else None,
         "limit": state.limit,
+        "wholes": {call_id: str(whole) for call_id, whole in state.wholes.items()},
     }
 
 
 def message_as_json(message: Message) -> dict[str, Any]:
     """The message as chat completions write it."""
     match message:
-        case User(text):
+        case User(text, ()):
             return {"role": "user", "content": text}
+        case User(text, parts):
+            said = [{"type": "text", "text": text}] if text else []
+            return {"role": "user", "content": [*map(_part_as_json, parts), *said]}
         case ToolResult(provider_id, text):
             return {"role": "tool", "tool_call_id": provider_id, "content": text}
         case Assistant(text, ()):
@@ -211,6 +222,39 @@ def message_as_json(message: Message) -> dict[str, Any]:
                 for c in tool_calls
             ]
             return {"role": "assistant", "content": text, "tool_calls": asked}
+
+
+def with_files(messages: Iterable[Message]) -> Iterator[Message]:
+    """The messages as they can be sent: tool messages hold texts only, so the files of a round follow all its results.
+
+    Each round that gave files is followed by a user's message with them, which says whose they are.
+    """
+    given: list[ToolResult] = []
+    for message in messages:
+        if given and not isinstance(message, ToolResult):
+            yield _given(given)
+            given = []
+        if isinstance(message, ToolResult) and message.parts:
+            given.append(message)
+        yield message
+    if given:
+        yield _given(given)
+
+
+def _given(results: list[ToolResult]) -> User:
+    told = "; ".join(
+        f"{part.name or part.media_type} by {result.provider_id}" for result in results for part in result.parts
+    )
+    parts = tuple(part for result in results for part in result.parts)
+    return User(f"These files were given by tool calls, in this order: {told}.", parts)
+
+
+def _part_as_json(part: Part) -> dict[str, Any]:
+    if part.kind == "image":
+        return {"type": "image_url", "image_url": {"url": part.reference}}
+    # Providers ask for a name, and some go by its ending.
+    name = part.name or ("file.pdf" if part.media_type == "application/pdf" else "file")
+    return {"type": "file", "file": {"filename": name, "file_data": part.reference}}
 
 
 def _call_as_json(call: ModelCall) -> dict[str, Any]:

@@ -73,6 +73,8 @@ class SharedMessage(Frozen):
     """That an answer asked for."""
     provider_id: str = ""
     """Of the call that a tool's text is the result of."""
+    parts: tuple[Part, ...] = ()
+    """Beside the text of a user or a tool."""
 
 
 class ForkedFrom(Frozen):

@@ -24,6 +24,7 @@ class AnthropicModel(HttpModel):
     """
 
     provider: ClassVar[str] = "anthropic"
+    reads_texts: ClassVar[bool] = True
 
     def _find_service(self) -> "Service":
         from ledgent.agent.models.anthropic_wire import ANTHROPIC

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import JsonValue, ValidationError
 
+from ledgent.agent.models.contents import with_contents
 from ledgent.agent.models.failures import is_error
 from ledgent.agent.models.port import AskedTool, Delta, ModelFailure, ModelReply, ModelRequest
 from ledgent.agent.models.prices import Bill, Price, bill_at, price_of
@@ -46,6 +47,8 @@ class HttpModel(ABC):
     """
 
     provider: ClassVar[str]
+    reads_texts: ClassVar[bool] = False
+    """Whether it takes a file of text as a file; else it is told as text."""
 
     def __init__(
         self,
@@ -110,7 +113,7 @@ class HttpModel(ABC):
         streamed.on_call = on_call
         try:
             async with asyncio.timeout(request.timeout_s):
-                reply = await self._answer(request.body, streamed)
+                reply = await self._answer(await with_contents(request, self.reads_texts), streamed)
             return reply._replace(cost_usd=self._cost(streamed.bill))
         except ModelFailure as raised:
             error = raised.error

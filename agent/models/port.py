@@ -5,6 +5,7 @@ from typing import Literal, NamedTuple, Protocol
 
 from ledgent.schemas.agents import ModelSpec
 from ledgent.schemas.errors import ErrorInfo, LedgentError
+from ledgent.schemas.ports import Blobs
 from ledgent.schemas.values import Usage
 
 
@@ -17,6 +18,8 @@ class ModelRequest(NamedTuple):
     """The chat-completions request as JSON, byte for byte what the log's request digest was made of."""
     timeout_s: float
     """For the whole attempt, its stream included."""
+    blobs: Blobs | None = None
+    """Where the bytes are that the body only refers to: `contents.py` puts them in, just before it is sent."""
 
 
 class AskedTool(NamedTuple):

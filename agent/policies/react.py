@@ -17,7 +17,7 @@ import orjson
 
 from ledgent.schemas.agents import AgentSpec, ToolSpec
 from ledgent.schemas.events import ThoughtRecorded
-from ledgent.schemas.state import Assistant, Message, RunState, ToolResult, User
+from ledgent.schemas.state import Assistant, Message, RunState, ToolResult, User, message_as_json
 from ledgent.schemas.values import ToolRequest
 
 THINK_FIRST = "Before each tool call, say in a sentence or two what you think and why you make it."
@@ -85,8 +85,8 @@ def message_as_text(message: Message) -> dict[str, Any]:
             return {"role": "user", "content": f"{OBSERVATION} {text}"}
         case Assistant(text=text):
             return {"role": "assistant", "content": _said(text or "")}
-        case User(text):
-            return {"role": "user", "content": text}
+        case User():
+            return message_as_json(message)
 
 
 def _said(text: str) -> str:

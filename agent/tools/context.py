@@ -4,6 +4,8 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from ledgent.agent.tools.results import Wholes
+from ledgent.schemas.errors import ToolError
 from ledgent.schemas.requests import checkpoint_name
 
 
@@ -21,6 +23,9 @@ class ToolContext:
     """Takes names; may be called in any thread."""
     given_up: threading.Event = field(default_factory=threading.Event, compare=False, repr=False)
     """Set once nobody waits for this call any more; a thread may wait for it."""
+
+    wholes: Wholes | None = field(default=None, compare=False, repr=False)
+    """The results of this run that were cut."""
 
     @property
     def cancelled(self) -> bool:
@@ -41,3 +46,12 @@ class ToolContext:
         """Reports how far the call is, in words or as a fraction; provisional: for subscribers, never in the log."""
         if self.on_progress is not None and not self.cancelled:
             self.on_progress(done if isinstance(done, str) else f"{done:.0%}")
+
+    def whole_result(self, call_id: str) -> str:
+        """The whole result of an earlier call of this run that the model was told only the beginning of.
+
+        Raises ToolError where there is none, or it cannot be read.
+        """
+        if self.wholes is None:
+            raise ToolError(f"No result of a call {call_id!r} was cut.")
+        return self.wholes.text(call_id)

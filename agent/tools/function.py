@@ -1,4 +1,4 @@
-"""A Python function as a tool: its schema from hints and docstring, its arguments validated, its result as text."""
+"""A Python function as a tool: its schema from hints and docstring, its arguments validated, what it gives."""
 
 import asyncio
 import inspect
@@ -7,11 +7,11 @@ from functools import partial
 from typing import Any, Self, overload
 
 import docstring_parser
-import pydantic_core
 from pydantic import BaseModel, ConfigDict, Field, PydanticUserError, ValidationError, create_model
 
 from ledgent.agent.tools.context import ToolContext
 from ledgent.agent.tools.places import Places, Turn, resource
+from ledgent.agent.tools.results import Output, output_of
 from ledgent.agent.tools.threads import ThreadCall
 from ledgent.schemas.agents import ToolSpec
 from ledgent.schemas.errors import UsageError
@@ -75,8 +75,8 @@ class Tool:
             return Turn(self._needs) if self._needs else None
         return Turn((*self._needs, threads))
 
-    async def call(self, arguments: dict[str, Any], context: ToolContext, turn: Turn | None = None) -> str:
-        """The result as the model is told it: a `str` verbatim, anything else as JSON. Raises what the function raises.
+    async def call(self, arguments: dict[str, Any], context: ToolContext, turn: Turn | None = None) -> Output:
+        """What it gives, as `output_of` says. Raises what the function raises, and ToolError.
 
         Ends the turn. A function that is not async runs in a thread; when given up it is left behind with its turn,
         which lasts until the function returns.
@@ -101,7 +101,7 @@ class Tool:
                     turn.outlived()
                 else:
                     turn.end()
-        return result if isinstance(result, str) else pydantic_core.to_json(result, inf_nan_mode="null").decode()
+        return output_of(self.spec.name, result)
 
 
 def _needs(spec: ToolSpec) -> tuple[Places, ...]:
@@ -122,6 +122,7 @@ def tool(
     ends_run: bool = False,
     concurrency: int | None = None,
     resources: Sequence[str] = (),
+    max_result_chars: int = 50_000,
 ) -> Callable[[Callable[..., Any]], Tool]: ...
 def tool(function: Callable[..., Any] | None = None, /, **options: Any) -> Tool | Callable[[Callable[..., Any]], Tool]:
     """Makes a function a tool that a model may call.
@@ -132,7 +133,9 @@ def tool(function: Callable[..., Any] | None = None, /, **options: Any) -> Tool 
     run completes once it has returned. `concurrency`: calls of it at once in this process. `resources`: calls, of
     whatever tools, that name the same one do not overlap in this process; of those that wait, the first gets it first.
     (A tool that runs an agent whose tools need what it holds itself waits in vain.) A call that could not begin within
-    ten minutes fails without having been made. Raises UsageError for a function that cannot be described.
+    ten minutes fails without having been made. `max_result_chars`: of a result that the model is told; a longer one is
+    kept whole and cut for the model, which reads on with `read_result` where the agent has that tool. Raises UsageError
+    for a function that cannot be described.
     """
     if function is None:
         return lambda decorated: make_tool(decorated, **options)

@@ -5,6 +5,7 @@ import contextlib
 import os
 import re
 import threading
+from base64 import b64decode
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping, Sequence
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,8 @@ import orjson
 
 from ledgent.agent.tools.context import ToolContext
 from ledgent.agent.tools.function import InvalidArguments, Tool
+from ledgent.agent.tools.results import Output, named
+from ledgent.producers.files import IMAGES, File, Image, is_textual, told_type
 from ledgent.schemas.agents import ToolSpec
 from ledgent.schemas.errors import ToolError, UsageError
 
@@ -121,7 +124,7 @@ class _Connection:
             raise ConnectionError(f"the MCP server {self._where} cannot be used: {reason}") from error
         return tools
 
-    async def call(self, name: str, arguments: dict[str, Any], context: ToolContext) -> str:
+    async def call(self, name: str, arguments: dict[str, Any], context: ToolContext) -> Output:
         """What the server answers. Raises ToolError for an error that it answers with, ConnectionError."""
         if not self._thread.is_alive():
             raise self._closed()
@@ -159,7 +162,7 @@ class _Connection:
             if not self._opened.done():
                 self._opened.set_exception(error)
 
-    async def _call(self, name: str, arguments: dict[str, Any], context: ToolContext) -> str:
+    async def _call(self, name: str, arguments: dict[str, Any], context: ToolContext) -> Output:
         from mcp import MCPError
         from mcp.types import CONNECTION_CLOSED
 
@@ -172,12 +175,13 @@ class _Connection:
             if error.code == CONNECTION_CLOSED:
                 raise self._closed() from error
             raise ToolError(error.message) from error
-        text = "\n".join(map(_text_of, result.content))
+        blocks = [_file_in(block) or _text_of(block) for block in result.content]
+        text = "\n".join(named(block) if isinstance(block, File) else block for block in blocks)
         if result.is_error:
             raise ToolError(text)
         if not result.content and result.structured_content is not None:
-            return orjson.dumps(result.structured_content).decode()
-        return text
+            return Output(orjson.dumps(result.structured_content).decode(), media_type="application/json")
+        return Output(text, tuple(block for block in blocks if isinstance(block, File)))
 
     def _closed(self) -> ConnectionError:
         return ConnectionError(f"the connection to the MCP server {self._where} is closed")
@@ -193,7 +197,7 @@ async def _listed(client: "Client") -> "list[ServerTool]":
 
 
 def _made(connection: _Connection, tool: "ServerTool", prefix: str, idempotent: bool, timeout_s: float) -> Tool:
-    async def call(arguments: dict[str, Any], context: ToolContext) -> str:
+    async def call(arguments: dict[str, Any], context: ToolContext) -> Output:
         return await connection.call(tool.name, arguments, context)
 
     spec = ToolSpec(
@@ -217,8 +221,31 @@ def _parsed(name: str, arguments: str) -> dict[str, Any]:
     return {"arguments": parsed}
 
 
+def _file_in(block: "ContentBlock") -> File | None:
+    """A part of an answer as a file, where it is one that models can be shown."""
+    data: str | None = None
+    name: str | None = None
+    media_type = ""
+    if block.type == "image":
+        data, media_type = block.data, block.mime_type
+    elif block.type == "resource":
+        data, media_type = getattr(block.resource, "blob", None), block.resource.mime_type or ""
+        name = str(block.resource.uri).rpartition("/")[2]
+    if data is None:
+        return None
+    try:
+        content = b64decode(data, validate=True)
+    except ValueError:
+        return None
+    media_type = told_type(content) or media_type.partition(";")[0].strip().lower()
+    if content and media_type in IMAGES:
+        return Image(content, name=name, media_type=media_type)
+    shown = media_type == "application/pdf" or is_textual(media_type)
+    return File(content, name=name, media_type=media_type) if content and shown else None
+
+
 def _text_of(block: "ContentBlock") -> str:
-    """A part of an answer, as a model without eyes and ears is told it."""
+    """A part of an answer that is no file, as a model without ears is told it."""
     match block.type:
         case "text":
             return block.text

@@ -66,6 +66,7 @@ run.command("answer")(run_acting.answer)
 run.command("checkpoint", short_help="Give a run's state a name.")(run_acting.checkpoint)
 run.command("restore", short_help="A new run that begins as another one stood.")(run_acting.restore)
 run.command("verify", short_help="Check that runs are whole and decided as recorded.")(run_reading.verify)
+run.command("result", short_help="The whole result of a tool call.")(run_reading.result)
 run.command("export", short_help="Write runs as JSON lines, byte for byte.")(run_reading.export)
 
 

@@ -3,6 +3,7 @@
 import re
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -36,6 +37,9 @@ Agents = Annotated[
     typer.Option("--agents", metavar="MODULES", help="Modules that define agents, as in my.agents,my.others."),
 ]
 OutputAs = Annotated[Output, typer.Option("--output", "-o", help="How to write it.")]
+FilePaths = Annotated[
+    list[Path] | None, typer.Option("--file", metavar="PATH", help="An image or other file; may be repeated.")
+]
 Follow = Annotated[bool, typer.Option("--follow", "-f", help="Go on with what comes; Ctrl-C ends it.")]
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or enough of its beginning or end.")]
 RunIds = Annotated[

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ledgent.dashboard.cli.options import Agents, Follow, LogUrl, Output, OutputAs, RunId, point
+from ledgent.dashboard.cli.options import Agents, FilePaths, Follow, LogUrl, Output, OutputAs, RunId, point
 
 if TYPE_CHECKING:
     from ledgent.schemas.ports import Log
@@ -34,6 +34,7 @@ def start(
         list[str] | None, typer.Option("--label", metavar="KEY=VALUE", help="A label; may be repeated.")
     ] = None,
     session: Annotated[str | None, typer.Option("--session", help="The session that the run belongs to.")] = None,
+    file: FilePaths = None,
     max_steps: Steps = None,
     max_tokens: Tokens = None,
     max_cost: Cost = None,
@@ -54,7 +55,7 @@ def start(
         raise UsageError("--wait and --detach exclude each other")
     settings = settings_for(log, agents=agents)
     limits = Limits(steps=max_steps, tokens=max_tokens, cost_usd=max_cost, seconds=max_seconds)
-    asked = Asked(agent, _read(input), limits, session, _labels(label or []))
+    asked = Asked(agent, _read(input), limits, session, _labels(label or []), files=file or [])
     with opened_log(settings.log) as opened:
         here = bool(settings.agents) and not wait and not detach
         ok = run_here(opened, settings.agents, asked, output) if here else submit(opened, asked, wait, output)
@@ -65,15 +66,20 @@ def start(
 def send(
     run: RunId,
     text: Annotated[str, typer.Argument(metavar="TEXT", help="The message; - reads it.")],
+    file: FilePaths = None,
     follow: Follow = False,
     log: LogUrl = None,
 ) -> None:
     """Say something more in a conversation; a worker answers."""
+    from ledgent.producers.blobs import DirectoryBlobs
+    from ledgent.producers.files import kept_files
     from ledgent.producers.submit import send_message
 
-    _ask(
-        log, run, lambda opened, run_id: send_message(opened, run_id, _read(text) or ""), "The message is sent", follow
-    )
+    async def send(opened: "Log", run_id: str) -> None:
+        kept = await kept_files(file or [], DirectoryBlobs())
+        await send_message(opened, run_id, _read(text) or "", kept)
+
+    _ask(log, run, send, "The message is sent", follow)
 
 
 def end(run: RunId, follow: Follow = False, log: LogUrl = None) -> None:

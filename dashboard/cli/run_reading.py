@@ -1,4 +1,4 @@
-"""`ledgent run list|show|tail|verify|export`: looking at runs. Changes nothing."""
+"""`ledgent run list|show|tail|verify|result|export`: looking at runs. Changes nothing."""
 
 import sys
 from pathlib import Path
@@ -98,6 +98,33 @@ def verify(
     with log_to_read(settings_for(log).log) as opened:
         if not write_certificates(opened, _chosen(opened, runs, every), output):
             raise typer.Exit(1)
+
+
+def result(
+    run: RunId,
+    call: Annotated[str, typer.Argument(metavar="CALL", help="The tool call's id, as m1.t0.")],
+    out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write here, whole or not at all.")] = None,
+    log: LogUrl = None,
+) -> None:
+    """The whole result of a tool call, also where the model was told only its beginning."""
+    from ledgent.dashboard.cli.output import note, say
+    from ledgent.dashboard.exporting import write_whole
+    from ledgent.dashboard.logs import find_recorded_run, log_to_read, settings_for
+    from ledgent.dashboard.run_view import whole_result
+    from ledgent.dashboard.timeline import printable
+    from ledgent.producers.blobs import DirectoryBlobs
+
+    with log_to_read(settings_for(log).log) as opened:
+        run_id = find_recorded_run(opened, run)
+        content = whole_result(run_id, opened.records(run_id), call, DirectoryBlobs())
+    if out is not None:
+        write_whole(out, [content])
+        note(f"{len(content):,} bytes written to {out}")
+    elif sys.stdout.isatty():
+        say(printable(content.decode()))
+    else:
+        sys.stdout.buffer.write(content)
+        sys.stdout.buffer.flush()
 
 
 def export(

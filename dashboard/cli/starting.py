@@ -1,7 +1,8 @@
 """Runs that the command line starts: watched here while they go, or left to a worker."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ledgent.agent.fork import Shared
@@ -10,10 +11,12 @@ from ledgent.dashboard.cli.output import note, say, write_line, write_rows
 from ledgent.dashboard.cli.run_pages import event_as_json, text_line
 from ledgent.dashboard.cli.tailing import run_followed, write_as_lines
 from ledgent.dashboard.timeline import Timeline, printable
+from ledgent.producers.blobs import DirectoryBlobs
+from ledgent.producers.files import kept_files
 from ledgent.producers.submit import start_run
 from ledgent.schemas.agents import Limits
 from ledgent.schemas.codec import Recorded
-from ledgent.schemas.errors import UnknownAgent
+from ledgent.schemas.errors import UnknownAgent, UsageError
 from ledgent.schemas.events import TERMINAL_TYPES
 from ledgent.schemas.ports import Log
 from ledgent.schemas.state import ToolCall
@@ -35,6 +38,7 @@ class Asked(NamedTuple):
     labels: dict[str, str]
     shared: Shared | None = None
     """What it takes over of the run that it goes on from."""
+    files: Sequence[Path] = ()
 
 
 def run_here(log: Log, modules: str, asked: Asked, output: Output) -> bool:
@@ -68,7 +72,7 @@ async def _run(log: Log, agent: "Agent", asked: Asked, output: Output) -> "RunRe
     try:
         options: dict[str, Any] = {"limits": asked.limits, "session": asked.session, "labels": asked.labels}
         if asked.shared is None:
-            return await agent.run(asked.input, log=log, on_record=show, **options)
+            return await agent.run(asked.input, files=asked.files, log=log, on_record=show, **options)
         origin = asked.shared.forked_from
         return await agent.restore(origin.run_id, at=origin.seq, input=asked.input, log=log, on_record=show, **options)
     except asyncio.CancelledError:
@@ -83,17 +87,7 @@ async def _run(log: Log, agent: "Agent", asked: Asked, output: Output) -> "RunRe
 
 def submit(log: Log, asked: Asked, wait: bool, output: Output) -> bool:
     """Leaves it to a worker; with `wait`, follows it there. Whether it is known to have gone well, or not known."""
-    run_id = asyncio.run(
-        start_run(
-            log,
-            asked.agent,
-            asked.input,
-            limits=asked.limits,
-            session=asked.session,
-            labels=asked.labels,
-            forked_from=asked.shared.forked_from if asked.shared else None,
-        )
-    )
+    run_id = asyncio.run(_submitted(log, asked))
     if output is not Output.TABLE:
         write_rows([{"run_id": run_id, "status": "queued"}], Output.JSONL)
     elif not wait:
@@ -103,6 +97,21 @@ def submit(log: Log, asked: Asked, wait: bool, output: Output) -> bool:
         return True
     note(f"Run {run_id} is queued; waiting for a worker ...")
     return follow_answer(log, run_id, 0, output)
+
+
+async def _submitted(log: Log, asked: Asked) -> str:
+    if asked.files and asked.input is None:
+        raise UsageError("files come with an input: what is to be done with them")
+    return await start_run(
+        log,
+        asked.agent,
+        asked.input,
+        limits=asked.limits,
+        session=asked.session,
+        labels=asked.labels,
+        forked_from=asked.shared.forked_from if asked.shared else None,
+        files=await kept_files(asked.files, DirectoryBlobs()),
+    )
 
 
 def follow_answer(log: Log, run_id: str, after_seq: int, output: Output = Output.TABLE) -> bool:

@@ -28,7 +28,7 @@ from ledgent.schemas.events import (
     ToolCallStarted,
     ToolCallUncertain,
 )
-from ledgent.schemas.values import SharedMessage, ToolRequest
+from ledgent.schemas.values import Part, SharedMessage, ToolRequest
 
 TURNS_PER_PAGE = 100
 
@@ -46,6 +46,8 @@ class ToolUse:
     duration_ms: float | None = None
     seq: int = 0
     """Of the record with the outcome so far; 0: none."""
+    files: tuple[Part, ...] = ()
+    """Shown to the model beside the answer."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ class Turn:
     tools: tuple[ToolUse, ...] = ()
     tone: str = "calm"
     facts: tuple[str, ...] = field(default=())
-    """Small print: model, tokens, duration."""
+    """Small print: model, tokens, duration; each file sent with it."""
 
 
 def turns_of(records: Sequence[Recorded]) -> list[Turn]:
@@ -77,7 +79,7 @@ def turns_of(records: Sequence[Recorded]) -> list[Turn]:
                     turns.append(Turn("system", record.seq, event.agent.instructions))
                 shared = len(turns)  # what it shares with another run comes before what the user says in it
                 if event.input is not None:
-                    turns.append(Turn("user", record.seq, event.input))
+                    turns.append(Turn("user", record.seq, event.input, facts=tuple(map(str, event.files))))
             case HistoryShared():
                 before = _shared(record.seq, event.messages)
                 turns[shared:shared] = before
@@ -85,7 +87,7 @@ def turns_of(records: Sequence[Recorded]) -> list[Turn]:
             case CheckpointSaved():
                 turns.append(Turn("note", record.seq, f"Checkpoint {event.name}"))
             case MessageReceived():
-                turns.append(Turn("user", record.seq, event.text))
+                turns.append(Turn("user", record.seq, event.text, facts=tuple(map(str, event.files))))
             case ModelCallToolRequested():
                 use = uses[event.request.call_id] = ToolUse(event.request)
                 early.append(use)
@@ -170,6 +172,7 @@ def _settle(uses: dict[str, ToolUse], record: Recorded) -> None:
             use.state, use.attempts = "running", event.attempt
         case ToolCallCompleted():
             use.state, use.answer, use.duration_ms = "ok", event.result, event.duration_ms
+            use.files = event.files
         case QuestionAnswered():
             use.state, use.answer = "ok", event.text
         case ToolCallFailed():

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import orjson
 
+from ledgent.dashboard.timeline import files_in_short
 from ledgent.dashboard.web.format import NONE, duration, moment, money, tokens
 from ledgent.dashboard.web.history import History
 from ledgent.dashboard.web.json_view import pretty, pretty_text
@@ -24,7 +25,7 @@ from ledgent.schemas.events import (
     ToolCallStarted,
 )
 from ledgent.schemas.state import Assistant, Message, ToolResult, User
-from ledgent.schemas.values import Cut
+from ledgent.schemas.values import Cut, Part
 
 MESSAGES = 12
 """Of a model call's request: the last ones; the conversation has them all."""
@@ -149,10 +150,10 @@ def _messages_sent(started: Recorded, history: History) -> Iterator[Section]:
 
 def _said(message: Message) -> tuple[str, str]:
     match message:
-        case User(text):
-            return "user", text
-        case ToolResult(provider_id, text):
-            return f"tool, to {provider_id}", text
+        case User(text, parts):
+            return "user", text + files_in_short(parts)
+        case ToolResult(provider_id, text, parts):
+            return f"tool, to {provider_id}", text + files_in_short(parts)
         case Assistant(text, tool_calls):
             calls = [f"{call.name}({call.arguments})" for call in tool_calls]
             return "assistant", "\n".join([*([text] if text else []), *calls])
@@ -165,7 +166,10 @@ def _tool_call(started: Recorded | None, ended: Recorded | None, span: SpanRow, 
     outcome = ended.event if ended else None
     result = getattr(outcome, "result", None)
     if result is not None:
-        yield Section("Result", text=pretty_text(result) or "(empty)", code=True, remark=_cut_remark(_cut_of(outcome)))
+        yield Section("Result", text=pretty_text(result) or "(empty)", code=True, remark=_kept_remark(outcome, span))
+        files = getattr(outcome, "files", ())
+        if files:
+            yield Section("Files", tuple((part.name or part.kind, f"{part}, SHA-256 {part.sha256}") for part in files))
     suggestions = getattr(outcome, "suggestions", ())
     if suggestions:
         yield Section("Suggested instead", text=", ".join(suggestions))
@@ -247,9 +251,11 @@ def _place(read: EventRead) -> tuple[tuple[str, str], ...]:
     return (("Run, seq", f"{read.run_id}, {read.seq}"), ("Topic, partition, offset", where), ("Verdict", read.verdict))
 
 
-def _cut_of(event: AnyEvent | None) -> Cut | None:
-    found: Cut | None = getattr(event, "cut", None)
-    return found
+def _kept_remark(event: AnyEvent | None, span: SpanRow) -> str:
+    whole: Part | None = getattr(event, "whole", None)
+    if whole is None:
+        return ""
+    return f"cut for the model; `ledgent run result {span.run_id[-8:]} {span.call_id}` has all {whole.size:,} bytes"
 
 
 def _cut_remark(cut: Cut | None) -> str:

@@ -158,6 +158,7 @@ def _tool_use(use: ToolUse) -> Html:
         _text_block(pretty_text(use.request.arguments), code=True),
         tag("div", "Told to the model", cls="lg-label") if answer else None,
         answer,
+        *(tag("div", f"Shown with it: {part}", cls="lg-muted lg-small") for part in use.files),
     ]
     return tag("details", head, *body, cls="lg-tool")
 

@@ -3,9 +3,11 @@
 import asyncio
 import os
 import sys
+from base64 import b64encode
 
 from mcp.server.mcpserver import Context, Image, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
+from mcp.types import AudioContent, BlobResourceContents, CallToolResult, EmbeddedResource, TextResourceContents
 
 server = MCPServer("shop")
 
@@ -41,6 +43,18 @@ async def count(to: int, context: Context) -> str:
 def picture() -> list[str | Image]:
     """A picture and what it shows."""
     return ["a dot", Image(data=b"\x89PNG" * 3, format="png")]
+
+
+@server.tool()
+def files() -> CallToolResult:
+    """Files of several kinds."""
+    contents = [
+        BlobResourceContents(uri="shop://reports/report.pdf", blob=b64encode(b"%PDF-1.7").decode()),
+        TextResourceContents(uri="shop://hello.txt", text="hello"),
+        BlobResourceContents(uri="shop://a.zip", blob=b64encode(b"PK\x03\x04").decode(), mime_type="application/zip"),
+    ]
+    audio = AudioContent(type="audio", data=b64encode(b"wav").decode(), mime_type="audio/wav")
+    return CallToolResult(content=[*(EmbeddedResource(type="resource", resource=one) for one in contents), audio])
 
 
 @server.tool()

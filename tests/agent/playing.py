@@ -55,7 +55,7 @@ from ledgent.schemas.events import (
 from ledgent.schemas.state import Assistant, Phase, RunState, ToolCall, ToolResult
 from ledgent.schemas.terminators import StopWords, TokenBudget
 from ledgent.schemas.transitions import NONE
-from ledgent.schemas.values import ToolRequest, Usage
+from ledgent.schemas.values import Part, ToolRequest, Usage
 from tests.agent import predicates
 from tests.schemas.chain import SPEC
 from tests.simulation.clock import SimulatedClock
@@ -114,6 +114,7 @@ ACTS = [
     "Final Answer: stop",
     "Action: ?\nAction Input: x",
 ]
+PART = Part(kind="image", media_type="image/png", sha256="ab" * 32, size=3)
 ARGUMENTS = ["{}", '{"a":1,"b":2}', '{"b":2, "a":1}', "not JSON", ""]
 
 
@@ -276,7 +277,7 @@ class Play:
         if self.dice.random() < 0.2:
             found.append(lambda: self.put(RunCancelRequested(request_id=request)))
         if self.spec.conversational:
-            found.append(lambda: self.put(MessageReceived(request_id=request, text="and?")))
+            found.append(lambda: self.put(MessageReceived(request_id=request, text="and?", files=(PART,))))
             found.append(lambda: self.put(RunEndRequested(request_id=request)))
         found.append(self.handed_over)
         found.append(lambda: self.put(CheckpointSaved(name="here", request_id=request)))
@@ -359,7 +360,12 @@ class Play:
         else:
             result = self.dice.choice(["", "same", "other"])
             self.owed[call.request.provider_id] = result
-            self.put(ToolCallCompleted(call_id=call_id, attempt=call.attempt, result=result, duration_ms=1))
+            files, whole = self.dice.choice([((), None), ((PART,), None), ((), PART)])
+            self.put(
+                ToolCallCompleted(
+                    call_id=call_id, attempt=call.attempt, result=result, duration_ms=1, files=files, whole=whole
+                )
+            )
 
     def on(self) -> None:
         """Plays until the run ends, or long enough."""

@@ -219,7 +219,7 @@ async def test_an_answer_whose_thought_is_not_recorded_yet_is_no_point(log: Memo
 
 
 async def test_a_long_history_takes_several_records(log: MemoryLog) -> None:
-    @tool
+    @tool(max_result_chars=200_000)
     async def read() -> str:
         """Reads."""
         return "x" * 200_000

@@ -1,7 +1,6 @@
 """Tool calls in a run: what the model is told, what is recorded, what is made again and what is not."""
 
 import asyncio
-import hashlib
 import sys
 import threading
 import time
@@ -47,7 +46,12 @@ class TestResults:
 
         result = await run_one(log, look)
         completed = only(log, result.run_id, ToolCallCompleted)
-        assert (completed.call_id, completed.attempt, completed.result, completed.cut) == ("m1.t0", 1, '{"a":1}', None)
+        assert (completed.call_id, completed.attempt, completed.result, completed.whole) == (
+            "m1.t0",
+            1,
+            '{"a":1}',
+            None,
+        )
         assert completed.duration_ms >= 0
         assert told(log, result.run_id) == ['{"a":1}']
 
@@ -61,21 +65,6 @@ class TestResults:
         result = await run_one(log, look)
         assert seen == [ToolContext(result.run_id, "m1.t0", f"{result.run_id}/m1.t0")]
         assert only(log, result.run_id, ToolCallStarted).idempotency_key == seen[0].idempotency_key
-
-    async def test_an_over_long_result_is_cut_alike_for_log_and_model(self, log: MemoryLog) -> None:
-        whole = "".join(chr(32 + n % 90) for n in range(MAX_TEXT_BYTES * 2))
-
-        @tool
-        async def look() -> str:
-            return whole
-
-        result = await run_one(log, look)
-        completed = only(log, result.run_id, ToolCallCompleted)
-        assert completed.cut is not None
-        assert (completed.cut.size, completed.cut.sha256) == (len(whole), hashlib.sha256(whole.encode()).hexdigest())
-        assert MAX_TEXT_BYTES * 0.8 < len(completed.result) < MAX_TEXT_BYTES * 1.01
-        assert completed.result.endswith(f"of {len(whole):,} characters]")
-        assert told(log, result.run_id) == [completed.result]
 
     async def test_half_a_character_in_a_result_does_not_stop_the_run(self, log: MemoryLog) -> None:
         @tool

@@ -1,13 +1,15 @@
 """A function as a tool: the schema that the model sees, its arguments validated, its result as text."""
 
 import asyncio
-import hashlib
 import json
 import threading
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+from uuid import UUID
 
 import pytest
 from pydantic import BaseModel, Field
@@ -15,9 +17,7 @@ from pydantic import BaseModel, Field
 from ledgent.agent import ToolContext, ToolError, Toolkit, tool
 from ledgent.agent.tools.function import InvalidArguments, Tool, make_tool
 from ledgent.agent.tools.toolkit import tools_of
-from ledgent.schemas.codec import MAX_TEXT_BYTES, cut_text
 from ledgent.schemas.errors import UsageError
-from ledgent.schemas.events import Cut
 
 CONTEXT = ToolContext("run-1", "m1.t0", "run-1/m1.t0")
 
@@ -38,8 +38,13 @@ class Item:
     count: int = 1
 
 
+class Pair(NamedTuple):
+    left: int
+    right: int
+
+
 async def call(made: Tool, arguments: str = "{}") -> str:
-    return await made.call(made.parse(arguments), CONTEXT)
+    return (await made.call(made.parse(arguments), CONTEXT)).text
 
 
 class TestSchema:
@@ -307,6 +312,16 @@ class TestResults:
             (date(2026, 1, 2), '"2026-01-02"'),
             (Size.LARGE, "large"),
             ((1, 2), "[1,2]"),
+            (Pair(1, 2), "[1,2]"),
+            ({3}, "[3]"),
+            (datetime(2026, 1, 2, 3, 4, 5, 6, UTC), '"2026-01-02T03:04:05.000006Z"'),
+            (timedelta(days=1.5), '"P1DT12H"'),
+            (Decimal("1.10"), '"1.10"'),
+            (UUID(int=3), '"00000000-0000-0000-0000-000000000003"'),
+            (Path("a") / "b", '"a/b"'),
+            (10**30, "1000000000000000000000000000000"),
+            (b"ASCII", '"ASCII"'),
+            ({1: "one", date(2026, 1, 2): "two"}, '{"1":"one","2026-01-02":"two"}'),
         ],
     )
     async def test_a_text_is_told_verbatim_and_anything_else_as_json(self, result: Any, told: str) -> None:
@@ -328,24 +343,34 @@ class TestResults:
 
         assert json.loads(await call(answer)) == [None, None, 1.0]
 
-    async def test_a_large_one_of_any_type_is_cut_with_a_note_of_its_size(self) -> None:
+    @pytest.mark.parametrize(
+        ("result", "reason"),
+        [
+            (object(), "object is no JSON type"),
+            ({"deep": [object()]}, "object is no JSON type"),
+            (b"\xff\xfe", "invalid utf-8"),
+            (["\ud800"], "can't encode character"),
+        ],
+    )
+    async def test_a_result_that_cannot_be_told_is_an_error_that_says_what_it_is(
+        self, result: object, reason: str
+    ) -> None:
         @tool
-        async def answer() -> list[str]:
-            return ["ü" * 100] * (MAX_TEXT_BYTES // 100)
+        async def answer() -> Any:
+            return result
 
-        told, cut = cut_text(await call(answer))
-        whole = json.dumps(["ü" * 100] * (MAX_TEXT_BYTES // 100), ensure_ascii=False, separators=(",", ":"))
-        kept, _, note = told.rpartition("\n")
-        assert whole.startswith(kept)
-        assert note == f"[cut: {len(kept):,} of {len(whole):,} characters]"
-        assert cut == Cut(size=len(whole.encode()), sha256=hashlib.sha256(whole.encode()).hexdigest())
+        with pytest.raises(ToolError, match=f"^answer has done its work, but its result cannot .* JSON: .*{reason}"):
+            await call(answer)
 
-    async def test_a_result_that_cannot_be_told_is_an_error(self) -> None:
+    async def test_a_circle_is_such_an_error_too(self) -> None:
+        circle: list[Any] = []
+        circle.append(circle)
+
         @tool
-        async def answer() -> object:
-            return object()
+        async def answer() -> Any:
+            return circle
 
-        with pytest.raises(Exception, match="serialize"):
+        with pytest.raises(ToolError, match="JSON: Circular reference"):
             await call(answer)
 
 

@@ -16,6 +16,7 @@ import pytest
 
 from ledgent.agent import Agent, Call, Delta, ScriptedModel, Tool, ToolContext, ToolError, mcp_tools
 from ledgent.agent.tools.function import InvalidArguments
+from ledgent.producers.blobs import DirectoryBlobs
 from ledgent.producers.memory import MemoryLog
 from ledgent.schemas.errors import ErrorCode, UsageError
 from ledgent.schemas.events import ToolCallCompleted, ToolCallFailed, ToolCallRejected
@@ -73,7 +74,7 @@ def serve(request: pytest.FixtureRequest) -> Iterator[Serve]:
 
 
 async def call(made: Tool, arguments: str = "{}") -> str:
-    return await made.call(made.parse(arguments), CONTEXT)
+    return (await made.call(made.parse(arguments), CONTEXT)).text
 
 
 class TestTools:
@@ -143,10 +144,26 @@ class TestTools:
 
 
 class TestAnswers:
-    async def test_all_kinds_of_them_become_text(self) -> None:
-        async with mcp_tools(command=STDIO, only=["shop.picture", "nothing"]) as (picture, nothing):
-            assert await call(picture) == "a dot\n[image, image/png, 12 bytes: not shown]"
-            assert await call(nothing) == '{"result":null}'
+    async def test_all_kinds_of_them_become_text_and_files(self, log: MemoryLog) -> None:
+        async with mcp_tools(command=STDIO, only=["shop.picture", "files", "nothing"]) as tools:
+            made = {one.spec.name: one for one in tools}
+            assert await call(made["nothing"]) == '{"result":null}'
+            model = ScriptedModel([[Call("shop_picture"), Call("files")], "done"])
+            result = await go(Agent("caller", model, tools=tools), log)
+        told = {event.call_id: event for event in events_of(log, result.run_id, ToolCallCompleted)}
+        picture, files = told["m1.t0"], told["m1.t1"]
+        assert picture.result == "a dot\n[image]"
+        assert [(part.kind, part.media_type, part.size) for part in picture.files] == [("image", "image/png", 12)]
+        assert files.result.splitlines() == [
+            "[file report.pdf]",
+            "hello",
+            "[application/zip at shop://a.zip]",
+            "[audio, audio/wav, 3 bytes: not shown]",
+        ]
+        assert [(part.kind, part.media_type, part.name) for part in files.files] == [
+            ("file", "application/pdf", "report.pdf")
+        ]
+        assert DirectoryBlobs().get(files.files[0].sha256) == b"%PDF-1.7"
 
     async def test_names_are_made_fit_and_prefixed(self) -> None:
         async with mcp_tools(command=STDIO, only=["shop.picture"], prefix="mine_") as (picture,):

@@ -32,7 +32,7 @@ class Desk:
         assert tool is not None
         self.calls += 1
         context = ToolContext("run-1", f"t{self.calls}", f"run-1/t{self.calls}")
-        return await tool.call(tool.parse(json.dumps(arguments)), context)
+        return (await tool.call(tool.parse(json.dumps(arguments)), context)).text
 
     def user(self) -> Any:
         return lookups.user(RECORDS.read("run-1"), "ada_wessel_2204")

@@ -50,7 +50,7 @@ async def recorded(
         tool = agent.tool(name)
         assert tool is not None
         text = json.dumps(arguments)
-        result = await tool.call(tool.parse(text), ToolContext(run_id, "c", f"{run_id}/{index}"))
+        result = (await tool.call(tool.parse(text), ToolContext(run_id, "c", f"{run_id}/{index}"))).text
         call = {"id": "c", "type": "function", "function": {"name": name, "arguments": text}}
         messages.append({"role": "assistant", "content": None, "tool_calls": [call]})
         messages.append({"role": "tool", "tool_call_id": "c", "content": result})

@@ -42,7 +42,7 @@ async def answer(agent: Agent, run_id: str, index: int, name: str, arguments: st
         return None
     context = ToolContext(run_id, f"t{index}", f"{run_id}/t{index}")
     try:
-        return await tool.call(tool.parse(arguments), context)
+        return (await tool.call(tool.parse(arguments), context)).text
     except InvalidArguments:
         return None
     except ToolError as refusal:

@@ -239,8 +239,8 @@ async def test_the_model_gets_records_as_json_with_escapes(monkeypatch: pytest.M
     monkeypatch.delenv("RETAIL_DATA", raising=False)
     tool = retail.tool("get_user_details")
     assert tool is not None
-    text = await tool.call({"user_id": "zoe_lindqvist_7716"}, ToolContext("a-run-that-changes-nothing", "t", "t"))
-    assert text.startswith('{"name": {"first_name": "Zo\\u00eb", "last_name": "Lindqvist"}, "address": {')
+    output = await tool.call({"user_id": "zoe_lindqvist_7716"}, ToolContext("a-run-that-changes-nothing", "t", "t"))
+    assert output.text.startswith('{"name": {"first_name": "Zo\\u00eb", "last_name": "Lindqvist"}, "address": {')
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from tempfile import TemporaryDirectory
 
 from ledgent.agent import (
     Agent,
     Attempts,
     Call,
     Fail,
+    Image,
     Limits,
     Reply,
     RetryPolicy,
@@ -18,11 +20,12 @@ from ledgent.agent import (
 )
 from ledgent.agent.models.scripted import Turn
 from ledgent.agent.worker import Worker
+from ledgent.producers.blobs import DirectoryBlobs
 from ledgent.producers.memory import MemoryLog
 from ledgent.schemas.codec import decode, read_envelope
 from ledgent.schemas.events import RunCompleted
 from ledgent.schemas.requests import AnyRequest, CancelRun, EndConversation, SendMessage, StartRun
-from ledgent.schemas.values import Usage
+from ledgent.schemas.values import Part, Usage
 from tests.schemas.chain import Chain
 from tests.simulation.clock import SimulatedClock
 
@@ -92,7 +95,9 @@ class Scene:
         await self.log.submit(request)
 
     async def work(self, agent: Agent) -> None:
-        await Worker(self.log, {"clerk": agent}, clock=self.clock).work(until_idle=True)
+        with TemporaryDirectory() as blobs:
+            worker = Worker(self.log, {"clerk": agent}, clock=self.clock, blobs=DirectoryBlobs(blobs))
+            await worker.work(until_idle=True)
 
     def another_process(self) -> None:
         """The process so far is dead; from here on another one works."""
@@ -218,6 +223,29 @@ async def nondeterministic(scene: Scene) -> None:
     await scene.log.append(chain.records)
 
 
+async def files(scene: Scene) -> None:
+    """An image and a document from the user, an image from each of two tools in one round, and a result that is cut."""
+
+    @tool
+    async def draw(what: str) -> list[object]:
+        """Draws."""
+        return [what, Image(b"\x89PNG\r\n\x1a\n" + what.encode(), name=f"{what}.png")]
+
+    @tool(max_result_chars=20)
+    async def recite() -> str:
+        """Says much."""
+        return "much " * 10
+
+    parts = (
+        Part(kind="image", media_type="image/jpeg", sha256="ab" * 32, size=12_345, name="a.jpg"),
+        Part(kind="file", media_type="application/pdf", sha256="cd" * 32, size=54_321),
+    )
+    request = StartRun(request_id=scene.next_id(), run_id=scene.run_id, agent="clerk", input="look", files=parts)
+    await scene.send(request)
+    agent = clerk(said(None, Call("draw", what="dot"), Call("recite"), Call("draw", what="line")), said("done"))
+    await scene.work(agent.but(tools=[draw, recite]))
+
+
 RUNS: dict[str, Callable[[Scene], Awaitable[None]]] = {
     scene.__name__: scene
     for scene in (
@@ -233,5 +261,6 @@ RUNS: dict[str, Callable[[Scene], Awaitable[None]]] = {
         handed_over,
         begun_early,
         nondeterministic,
+        files,
     )
 }

@@ -46,10 +46,14 @@ from ledgent.schemas.terminators import (
     StopWords,
     TokenBudget,
 )
-from ledgent.schemas.values import Cut, ForkedFrom, SharedMessage, ToolRequest, Usage
+from ledgent.schemas.values import Cut, ForkedFrom, Part, SharedMessage, ToolRequest, Usage
 
 _USAGE = Usage(input_tokens=120, output_tokens=45, cached_tokens=100, reasoning_tokens=20)
 _CUT = Cut(size=1_000_000, sha256="9f" * 32)
+_PARTS = (
+    Part(kind="image", media_type="image/png", sha256="ab" * 32, size=12_345, name="chart ü.png"),
+    Part(kind="file", media_type="application/pdf", sha256="cd" * 32, size=54_321),
+)
 _ERROR = ErrorInfo(code=ErrorCode.RATE_LIMITED, message="slow down: ü €", retryable=True, retry_after_s=1.5, status=429)
 _AGENT = AgentSpec(
     name="clerk",
@@ -80,6 +84,7 @@ _AGENT = AgentSpec(
             concurrency=2,
             resources=("printer", "till"),
             asks=True,
+            max_result_chars=2_000,
         ),
     ),
     limits=Limits(steps=9, tokens=10_000, cost_usd=0.75, seconds=60.0, tool_calls=20, repeats=3, idle_steps=2),
@@ -108,9 +113,10 @@ SAMPLES: tuple[AnyEvent, ...] = (
         forked_from=ForkedFrom(
             run_id="0197f0a2-0000-7000-8000-00000000000b", seq=7, digest="ab" * 32, messages=3, model_calls=2
         ),
+        files=_PARTS,
     ),
     RunSuspended(reason="input"),
-    MessageReceived(request_id="0197f0a2-0000-7000-8000-000000000002", text='more\x00\x1f\x7f\\"'),
+    MessageReceived(request_id="0197f0a2-0000-7000-8000-000000000002", text='more\x00\x1f\x7f\\"', files=_PARTS[:1]),
     RunEndRequested(request_id="0197f0a2-0000-7000-8000-000000000003"),
     RunCancelRequested(request_id="0197f0a2-0000-7000-8000-000000000004", reason="changed my mind"),
     TimerFired(timer_seq=7),
@@ -122,7 +128,7 @@ SAMPLES: tuple[AnyEvent, ...] = (
     CheckpointSaved(name="paid", request_id="request-9", call_id="m1.t0"),
     HistoryShared(
         messages=(
-            SharedMessage(role="user", text="hello"),
+            SharedMessage(role="user", text="hello", parts=_PARTS),
             SharedMessage(
                 role="assistant",
                 text="hm",
@@ -170,7 +176,9 @@ SAMPLES: tuple[AnyEvent, ...] = (
     ),
     ModelCallFailed(call_id="m2", attempt=3, error=_ERROR, usage=_USAGE, cost_usd=0.0125, duration_ms=250.25),
     ToolCallStarted(call_id="m2.t0", attempt=2, name="pay", arguments='{"amount": 1}', idempotency_key="run/m2.t0"),
-    ToolCallCompleted(call_id="m2.t0", attempt=2, result='{"paid":true}', duration_ms=1.5, cut=_CUT),
+    ToolCallCompleted(
+        call_id="m2.t0", attempt=2, result='{"paid":true}', duration_ms=1.5, files=_PARTS, whole=_PARTS[1]
+    ),
     ToolCallFailed(call_id="m2.t0", attempt=2, error=_ERROR, duration_ms=1.5, cut=_CUT),
     ToolCallRejected(
         call_id="m2.t1",

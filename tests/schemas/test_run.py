@@ -106,7 +106,7 @@ class TestFolding:
         before = chain.state
         left = evolve(before, decode(chain.next(MessageReceived(request_id="2", text="left"))))
         right = evolve(before, decode(chain.next(MessageReceived(request_id="3", text="right"))))
-        assert (left.inbox, right.inbox, before.inbox) == (("left",), ("right",), ())
+        assert (left.inbox, right.inbox, before.inbox) == ((User("left"),), (User("right"),), ())
         assert list(left.applied)[-1] == "2"
         assert list(right.applied)[-1] == "3"
 
