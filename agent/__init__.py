@@ -17,6 +17,7 @@ from ledgent.agent.tools.read_result import read_result
 from ledgent.agent.tools.toolkit import Toolkit
 from ledgent.producers.files import File, Image
 from ledgent.schemas.agents import Limits, RetryPolicy
+from ledgent.schemas.context import Summarize, Trim
 from ledgent.schemas.errors import ToolError
 from ledgent.schemas.terminators import AllOf, AnyOf, CostBudget, Deadline, StopWords, TokenBudget
 
@@ -43,11 +44,13 @@ __all__ = [
     "ScriptedModel",
     "SqliteMemory",
     "StopWords",
+    "Summarize",
     "TokenBudget",
     "Tool",
     "ToolContext",
     "ToolError",
     "Toolkit",
+    "Trim",
     "ask_user",
     "mcp_tools",
     "read_result",

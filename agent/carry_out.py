@@ -255,6 +255,7 @@ def _completed(
         first_token_ms=reply.first_token_ms,
         duration_ms=duration_ms,
         cut=cut,
+        purpose=started.purpose,
     )
 
 

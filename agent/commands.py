@@ -13,6 +13,14 @@ class CallModel(NamedTuple):
     attempt: int
 
 
+class AskSummary(NamedTuple):
+    """Ask the model to sum up the messages before a place: `model_call.started`, then the call."""
+
+    call_id: str
+    attempt: int
+    upto: int
+
+
 class CallTool(NamedTuple):
     """Validate the arguments and call the tool: `tool_call.started`, then the call; or `tool_call.rejected`."""
 
@@ -54,4 +62,4 @@ class Record(NamedTuple):
     event: AnyEvent
 
 
-Command = CallModel | CallTool | AskApproval | AskUser | ScheduleRetry | CheckOutput | Record
+Command = CallModel | AskSummary | CallTool | AskApproval | AskUser | ScheduleRetry | CheckOutput | Record

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from ledgent.agent.commands import (
     AskApproval,
     AskUser,
-    CallModel,
     CallTool,
     CheckOutput,
     Command,
     Record,
     ScheduleRetry,
 )
+from ledgent.agent.context import after_last_failure, after_summary, model_call
 from ledgent.agent.limits import before_model_call, before_tool_calls, out_of_time, seconds_left, tool_calls_left
 from ledgent.agent.policies.react import thought_in
 from ledgent.agent.terminators import terminated
@@ -29,7 +29,7 @@ from ledgent.schemas.events import (
     ToolCallRejected,
     ToolCallUncertain,
 )
-from ledgent.schemas.state import Assistant, ModelCall, Phase, RunState, Status, ToolCall
+from ledgent.schemas.state import Assistant, ModelCall, Phase, RunState, Status, SummaryCall, ToolCall
 
 TOOL_RETRY = RetryPolicy()
 """The pauses between a tool's attempts; how many there are is the tool's own."""
@@ -109,7 +109,9 @@ def _about_model_call(state: RunState, agent: AgentSpec, call: ModelCall) -> tup
     if call.phase in _BUSY:
         return _about_tool_calls(state, agent) if state.tool_calls else ()
     if call.phase is Phase.DUE:
-        return _ask_model(state, call.call_id, call.attempt + 1)
+        return _ask_model(state, agent, call.call_id, call.attempt + 1)
+    if isinstance(call, SummaryCall) and call.phase is Phase.SETTLED:
+        return (after_summary(state, agent, call),)
     error = call.error or ErrorInfo(code=ErrorCode.INTERNAL, message="failed without an error")
     retry = agent.model.retry
     if state.tool_calls:  # the next attempt is told what they gave
@@ -120,9 +122,9 @@ def _about_model_call(state: RunState, agent: AgentSpec, call: ModelCall) -> tup
     if error.retryable and (late := out_of_time(state)):
         return (Record(late),)
     if not error.retryable or call.attempt >= retry.attempts:
-        return (Record(RunFailed(error=error)),)
+        return (after_last_failure(state, agent, call, error),)
     if error.code is ErrorCode.INTERRUPTED:
-        return _ask_model(state, call.call_id, call.attempt + 1)
+        return _ask_model(state, agent, call.call_id, call.attempt + 1)
     return (_retry(state, call.call_id, call.attempt, error, retry),)
 
 
@@ -192,13 +194,13 @@ def _about_turn(state: RunState, agent: AgentSpec) -> tuple[Command, ...]:
         return (Record(RunFailed(error=error)),)
     if answered or not state.messages:
         return (Record(RunSuspended(reason="input")),)
-    return _ask_model(state, f"m{state.numbered + state.spent.steps + 1}", 1)
+    return _ask_model(state, agent, f"m{state.numbered + state.spent.steps + 1}", 1)
 
 
-def _ask_model(state: RunState, call_id: str, attempt: int) -> tuple[Command, ...]:
+def _ask_model(state: RunState, agent: AgentSpec, call_id: str, attempt: int) -> tuple[Command, ...]:
     """Unless the run has reached a bound: looked at before each attempt, so a run overruns by at most one call."""
     end = before_model_call(state)
-    return (CallModel(call_id, attempt) if end is None else Record(end),)
+    return (model_call(state, agent, call_id, attempt) if end is None else Record(end),)
 
 
 def _retry(state: RunState, call_id: str, attempt: int, error: ErrorInfo, policy: RetryPolicy) -> ScheduleRetry:

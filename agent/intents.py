@@ -8,6 +8,7 @@ from ledgent.agent.carry_out import MAX_MESSAGE_CHARACTERS, Intent, Outcome, cal
 from ledgent.agent.clock import Clock
 from ledgent.agent.commands import (
     AskApproval,
+    AskSummary,
     AskUser,
     CallModel,
     CallTool,
@@ -79,6 +80,8 @@ class Intents:
                 self._writer.record(event, cause, *_span_of(event))
             case CallModel(call_id, attempt):
                 self._intend_model_call(call_id, attempt, cause)
+            case AskSummary(call_id, attempt, upto):
+                self._intend_model_call(call_id, attempt, cause, upto)
             case CallTool(call_id, attempt):
                 self._intend_tool_call(call_id, attempt, cause)
             case CheckOutput(attempt):
@@ -102,29 +105,32 @@ class Intents:
         except InvalidOutput as error:
             return OutputRejected(attempt=attempt, message=str(error)[:MAX_MESSAGE_CHARACTERS])
 
-    def _intend_model_call(self, call_id: str, attempt: int, cause: int) -> None:
+    def _intend_model_call(self, call_id: str, attempt: int, cause: int, upto: int | None = None) -> None:
+        """With `upto` it is for a summary, of which nobody is told piece by piece: it is no answer."""
         spec = self._writer.state.agent or self._agent.spec
         if self._renderer is None:
             self._renderer = Renderer(spec)
-        body = self._renderer.request(self._writer.state)
+        state, answers = self._writer.state, upto is None
+        body = self._renderer.request(state) if upto is None else self._renderer.summary(state, upto)
         event = ModelCallStarted(
             call_id=call_id,
             attempt=attempt,
             provider=spec.model.provider,
             model=spec.model.name,
             request_digest=request_digest(body),
+            purpose="answer" if answers else "summary",
+            upto=upto,
         )
         span = (call_id, attempt)
         seq = self._writer.record(event, cause, *span).seq
         timeout_s = self._within_deadline(spec.model.timeout_s)
-        state = self._writer.state
         asked = state.model_call.asked if state.model_call else 0
 
         def on_request(request: ToolRequest) -> None:
             requested = ModelCallToolRequested(call_id=call_id, attempt=attempt, request=request)
             self._post(Outcome(requested, seq, span))
 
-        early = on_request if may_begin_early(state, spec) else None
+        early = on_request if answers and may_begin_early(state, spec) else None
         call = partial(
             call_model,
             self._agent.live_model,
@@ -132,7 +138,7 @@ class Intents:
             body,
             timeout_s,
             self._clock,
-            self._on_delta,
+            self._on_delta if answers else None,
             asked,
             early,
             self._blobs,

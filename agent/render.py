@@ -5,19 +5,39 @@ from typing import Any
 
 import orjson
 
+from ledgent.agent.abridged import as_sent, first_as_sent, instructions_of, transcript
 from ledgent.agent.policies import react
 from ledgent.schemas.agents import AgentSpec
-from ledgent.schemas.state import RunState, message_as_json, with_files
+from ledgent.schemas.state import Context, RunState, message_as_json, with_files
+
+OF_ANSWERS = frozenset(
+    {
+        "function_call",
+        "functions",
+        "parallel_tool_calls",
+        "prediction",
+        "response_format",
+        "stop",
+        "tool_choice",
+        "web_search_options",
+    }
+)
+"""Parameters that are about an agent's answers and tools; a call for a summary has none of them."""
 
 
 class Renderer:
-    """Renders the requests of one run; keeps the bytes of messages already rendered, which never change."""
+    """Renders the requests of one run; keeps the bytes of messages already rendered.
+
+    Those change only when less is sent from then on.
+    """
 
     def __init__(self, agent: AgentSpec) -> None:
         fixed: dict[str, Any] = {"model": agent.model.name, **agent.model.parameters}
         if agent.model.stream:
             fixed["stream"] = True
             fixed["stream_options"] = {"include_usage": True}
+        self._agent = agent
+        self._of_summary = {name: value for name, value in fixed.items() if name not in OF_ANSWERS}
         if agent.output is not None:
             schema = {"name": agent.output.name, "schema": agent.output.json_schema}
             fixed["response_format"] = {"type": "json_schema", "json_schema": schema}
@@ -41,15 +61,37 @@ class Renderer:
         if instructions:
             self._messages.append(orjson.dumps({"role": "system", "content": instructions}))
         self._message = react.message_as_text if agent.text_protocol else message_as_json
-        self._done = 0
+        self._system = len(self._messages)
+        self._next = 0
+        self._context = Context()
 
     def request(self, state: RunState) -> bytes:
         """The chat-completions request for the model call that comes next."""
+        context = state.context
+        if _what_is_sent(context) != _what_is_sent(self._context):
+            del self._messages[self._system :]
+            self._next, self._context = 0, context
+        if self._next == 0 and context.start > 1:
+            self._messages.append(orjson.dumps(self._message(first_as_sent(state))))
+            self._next = context.start
+        unsent = enumerate(state.messages[self._next :], self._next)
         # All results of a round come at once, so no round's files are still to come.
-        new = with_files(state.messages[self._done :])
+        new = with_files(as_sent(context, place, message) for place, message in unsent)
         self._messages += [orjson.dumps(self._message(message)) for message in new]
-        self._done = len(state.messages)
+        self._next = len(state.messages)
         return self._head + b",".join(self._messages) + b"]}"
+
+    def summary(self, state: RunState, upto: int) -> bytes:
+        """The request for a summary of the messages before a place."""
+        messages = [
+            {"role": "system", "content": instructions_of(self._agent)},
+            {"role": "user", "content": transcript(state, self._agent, upto)},
+        ]
+        return orjson.dumps({**self._of_summary, "messages": messages})
+
+
+def _what_is_sent(context: Context) -> tuple[object, ...]:
+    return context.start, context.summary, context.omitted, context.shortened
 
 
 def request_digest(body: bytes) -> str:

@@ -15,6 +15,7 @@ from ledgent.agent.tools.function import Tool
 from ledgent.agent.tools.places import Places
 from ledgent.agent.tools.toolkit import Toolkit, tools_of
 from ledgent.schemas.agents import AgentSpec, Limits
+from ledgent.schemas.context import Summarize, Trim
 from ledgent.schemas.errors import UsageError
 from ledgent.schemas.terminators import Terminator
 
@@ -49,6 +50,8 @@ class Definition:
 
     One that was given up keeps its thread until it returns, or for ten minutes: then it is taken for hung.
     """
+    context: Summarize | Trim | None = Summarize()
+    """What happens before a request grows too long for the model; None: the model refuses it, and the run fails."""
     threads: Places = field(init=False, repr=False, compare=False)
     _tools: dict[str, Tool] = field(init=False, repr=False, compare=False)
 
@@ -59,6 +62,8 @@ class Definition:
             raise UsageError(f"agent {self.name}: there is no policy {self.policy!r}: tool_loop and react are")
         if self.text_protocol and self.policy != "react":
             raise UsageError(f"agent {self.name}: text_protocol=True needs policy='react'")
+        if self.context is not None and not isinstance(self.context, Summarize | Trim):
+            raise UsageError(f"agent {self.name}: context is Summarize(), Trim() or None, not {self.context!r}")
         made = tools_of(self.tools)
         tools = {tool.spec.name: tool for tool in made}
         if len(tools) != len(made):
@@ -89,6 +94,7 @@ class Definition:
             text_protocol=self.text_protocol,
             output=self.output_type.spec if self.output_type else None,
             conversational=self.conversational,
+            context=self.context,
         )
 
     def tool(self, name: str) -> Tool | None:

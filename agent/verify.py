@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 from ledgent.agent.commands import (
     AskApproval,
+    AskSummary,
     AskUser,
     CallModel,
     CallTool,
@@ -29,6 +30,8 @@ from ledgent.schemas.events import (
     AnyEvent,
     ApprovalRequested,
     CheckpointSaved,
+    ContextSummarized,
+    ContextTrimmed,
     ModelCallCompleted,
     ModelCallFailed,
     ModelCallStarted,
@@ -57,6 +60,8 @@ from ledgent.schemas.state import RunState
 
 _DECIDED = (
     ApprovalRequested,
+    ContextSummarized,
+    ContextTrimmed,
     ModelCallStarted,
     OutputAccepted,
     OutputRejected,
@@ -256,7 +261,9 @@ class _Check:
             case Record(decided), _ if decided.type == event.type:
                 return dict(decided), found
             case CallModel(call_id, attempt), ModelCallStarted():
-                return {"call_id": call_id, "attempt": attempt, **self._asked()}, found
+                return {"call_id": call_id, "attempt": attempt, **self._asked(None)}, found
+            case AskSummary(call_id, attempt, upto), ModelCallStarted():
+                return {"call_id": call_id, "attempt": attempt, **self._asked(upto)}, found
             case CallTool(call_id, attempt), ToolCallStarted():
                 request = self._state.tool_calls[call_id].request
                 return {
@@ -286,15 +293,20 @@ class _Check:
             case _:
                 return {}, {}
 
-    def _asked(self) -> dict[str, Any]:
+    def _asked(self, upto: int | None) -> dict[str, Any]:
         agent = self._state.agent
         assert agent is not None, "a model is called only by a run that has started"
         if self._renderer is None:
             self._renderer = Renderer(agent)
+        state, renderer = self._state, self._renderer
         return {
             "provider": agent.model.provider,
             "model": agent.model.name,
-            "request_digest": request_digest(self._renderer.request(self._state)),
+            "request_digest": request_digest(
+                renderer.request(state) if upto is None else renderer.summary(state, upto)
+            ),
+            "purpose": "answer" if upto is None else "summary",
+            "upto": upto,
         }
 
 

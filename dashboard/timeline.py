@@ -14,6 +14,8 @@ from ledgent.schemas.events import (
     ApprovalGranted,
     ApprovalRequested,
     CheckpointSaved,
+    ContextSummarized,
+    ContextTrimmed,
     HistoryShared,
     MessageReceived,
     ModelCallCompleted,
@@ -61,6 +63,8 @@ _TONES = {
     "question.answered": "good",
     "output.accepted": "good",
     "output.rejected": "bad",
+    "context.summarized": "odd",
+    "context.trimmed": "odd",
     "retry.scheduled": "odd",
     "run.limited": "odd",
     "run.cancelled": "odd",
@@ -140,7 +144,8 @@ class Timeline:
             case QuestionAnswered():
                 return f"{event.by}: {event.text}" if event.by else event.text
             case ModelCallStarted():
-                return f"asks {event.model}{_attempt(event.attempt)}"
+                about = f" for a summary of the messages before {event.upto}" if event.purpose == "summary" else ""
+                return f"asks {event.model}{about}{_attempt(event.attempt)}"
             case ModelCallToolRequested(request=request):
                 return f"asks for {request.name}({arguments_in_short(request.arguments)})"
             case ModelCallCompleted():
@@ -185,6 +190,10 @@ def what_of_the_run(event: AnyEvent) -> str:
             return event.output
         case OutputRejected():
             return event.message
+        case ContextSummarized():
+            return f"{sent_less(event)}: {event.summary}"
+        case ContextTrimmed():
+            return sent_less(event)
         case RunCompleted():
             return event.output or ""
         case RunFailed():
@@ -193,6 +202,18 @@ def what_of_the_run(event: AnyEvent) -> str:
             return f"{event.limit}: {event.used:g} used of {event.bound:g}"
         case _:
             return ""
+
+
+def sent_less(event: ContextSummarized | ContextTrimmed) -> str:
+    """What is no longer sent to the model, and what that saves."""
+    saved = f"about {event.tokens_before:,} tokens become {event.tokens_after:,}"
+    if isinstance(event, ContextSummarized):
+        return f"the messages before {event.upto} are summed up, {saved}"
+    what = [f"the messages before {event.start} are no longer sent"] if event.start else []
+    if event.shortened:
+        results = "1 result is" if len(event.shortened) == 1 else f"{len(event.shortened)} results are"
+        what.append(f"{results} sent with {event.longest:,} characters at most")
+    return f"{' and '.join(what)}, {saved}"
 
 
 def took(duration_ms: float | None) -> str:

@@ -140,12 +140,13 @@ def _progress(row: RunRow, envelope: Envelope) -> Changes:
 
 def _changes(row: RunRow, record: Recorded) -> Changes:
     match record.event:
-        case ModelCallStarted(attempt=attempt):
-            return {"model_attempts": row.model_attempts + 1, "steps": row.steps + (attempt == 1)}
+        case ModelCallStarted(attempt=attempt, purpose=purpose):
+            step = attempt == 1 and purpose == "answer"
+            return {"model_attempts": row.model_attempts + 1, "steps": row.steps + step}
         case ModelCallCompleted() as event:
             changes = _spent(row, event.usage, event.cost_usd)
             changes["cost_known"] = row.cost_known and event.cost_usd is not None
-            if event.text:
+            if event.text and event.purpose == "answer":
                 changes["output"] = preview(event.text)
             return changes
         case ModelCallFailed() as event:

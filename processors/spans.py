@@ -89,6 +89,8 @@ class SpanRow(NamedTuple):
     call_id: str = ""
     attempt: int = 0
     """0 where there are none."""
+    purpose: str = ""
+    """Of a model call: `answer`, or `summary` of what is no longer sent."""
     status: str = str(SpanStatus.RUNNING)
     started_at: datetime | None = None
     ended_at: datetime | None = None
@@ -134,12 +136,17 @@ def project(spans: RunSpans, record: Recorded) -> tuple[SpanRow, ...]:
     envelope, event = record.envelope, record.event
     match event:
         case ModelCallStarted():
-            return (_opened(spans, envelope, Kind.MODEL_CALL, event.call_id, event.attempt, event.model),)
+            begun = _opened(spans, envelope, Kind.MODEL_CALL, event.call_id, event.attempt, event.model)
+            return (begun._replace(purpose=event.purpose),)
         case ToolCallStarted():
             return (_opened(spans, envelope, Kind.TOOL_CALL, event.call_id, event.attempt, event.name),)
         case ModelCallCompleted():
             row = _span(spans, envelope, Kind.MODEL_CALL, event)
-            answer = {"name": row.name or event.model or "", "first_token_ms": event.first_token_ms}
+            answer = {
+                "purpose": event.purpose,
+                "name": row.name or event.model or "",
+                "first_token_ms": event.first_token_ms,
+            }
             spent = _spent(event.usage, event.cost_usd)
             return (_closed(row, envelope, SpanStatus.OK, event.duration_ms, **answer, **spent),)
         case ModelCallFailed():

@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field, JsonValue
 
+from ledgent.schemas.context import Summarize, Trim
 from ledgent.schemas.frozen import Frozen
 from ledgent.schemas.terminators import Terminator
 
@@ -52,6 +53,8 @@ class ModelSpec(Frozen):
     timeout_s: float = Field(default=120.0, gt=0)
     """For a whole call, its stream included."""
     retry: RetryPolicy = RetryPolicy()
+    context_window: int | None = Field(default=None, ge=1)
+    """The most tokens that a request and its answer may have together; None: not known."""
 
 
 class ToolSpec(Frozen):
@@ -108,6 +111,8 @@ class AgentSpec(Frozen):
     """Whether tools are described, asked for and answered in plain text, for models that know no tool calls."""
     conversational: bool = False
     """Whether an answer without tool calls waits for the next message instead of ending the run."""
+    context: Summarize | Trim | None = Field(default=None, discriminator="type")
+    """What happens before a request grows too long for the model; None: the model refuses it."""
 
     def tool(self, name: str) -> ToolSpec | None:
         """The tool of that name."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from ledgent.schemas import sent
 from ledgent.schemas.codec import Envelope
 from ledgent.schemas.errors import ErrorCode, ErrorInfo
 from ledgent.schemas.events import (
@@ -40,6 +41,7 @@ from ledgent.schemas.state import (
     RunState,
     Spent,
     Status,
+    SummaryCall,
     ToolCall,
     ToolResult,
     User,
@@ -53,6 +55,8 @@ REQUESTED, RUNNING, SETTLED = Phase.REQUESTED, Phase.RUNNING, Phase.SETTLED
 
 
 def model_call_started(state: RunState, event: ModelCallStarted, _: Envelope) -> Changes:
+    if event.purpose == "summary":
+        return sent.summary_started(state, event)
     spent = state.spent
     if event.attempt == 1:
         spent = replace(spent, steps=spent.steps + 1)
@@ -68,12 +72,16 @@ def model_call_tool_requested(state: RunState, event: ModelCallToolRequested, _:
 
 
 def model_call_completed(state: RunState, event: ModelCallCompleted, _: Envelope) -> Changes:
+    spent = _with_usage(state.spent, event.usage, event.cost_usd)
+    if isinstance(state.model_call, SummaryCall):
+        return {"model_call": replace(state.model_call, phase=SETTLED, text=event.text), "spent": spent}
     messages = state.messages.append(Assistant(event.text, event.tool_calls))
     begun = state.tool_calls
     calls = {request.call_id: begun.get(request.call_id) or ToolCall(request) for request in event.tool_calls}
     changes: Changes = {
         "model_call": None,
-        "spent": _with_usage(state.spent, event.usage, event.cost_usd),
+        "context": sent.answered(state, event),
+        "spent": spent,
         "output": event.text,
         "checked": False,
         "tool_calls": calls,
@@ -91,6 +99,8 @@ def model_call_completed(state: RunState, event: ModelCallCompleted, _: Envelope
 def model_call_failed(state: RunState, event: ModelCallFailed, _: Envelope) -> Changes:
     asked = state.model_call.asked if state.model_call else 0
     failed = ModelCall(event.call_id, event.attempt, Phase.FAILED, event.error, asked=asked)
+    if isinstance(state.model_call, SummaryCall):
+        failed = replace(state.model_call, phase=Phase.FAILED, error=event.error)
     changes: Changes = {"model_call": failed, "spent": _with_usage(state.spent, event.usage, event.cost_usd)}
     if state.tool_calls:
         # What has not begun is dropped: nobody knows how the answer would have gone on.

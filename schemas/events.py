@@ -10,6 +10,8 @@ from typing import Literal
 from pydantic import Field
 
 from ledgent.schemas.agents import AgentSpec, Limits
+from ledgent.schemas.context_events import ContextSummarized as ContextSummarized
+from ledgent.schemas.context_events import ContextTrimmed as ContextTrimmed
 from ledgent.schemas.errors import ErrorCode, ErrorInfo
 from ledgent.schemas.frozen import Event as Event
 from ledgent.schemas.people_events import ApprovalDenied as ApprovalDenied
@@ -119,6 +121,9 @@ class ModelCallStarted(Event):
     model: str
     request_digest: str
     """SHA-256 of the request's bytes; replay builds the request from the log and compares."""
+    purpose: Literal["answer", "summary"] = "answer"
+    upto: int | None = None
+    """Of a summary: it is of the messages before this place, counted from 0."""
 
 
 class ModelCallToolRequested(Event):
@@ -148,6 +153,7 @@ class ModelCallCompleted(Event):
     """From the start of the attempt; streamed calls only."""
     duration_ms: float
     cut: Cut | None = None
+    purpose: Literal["answer", "summary"] = "answer"
 
 
 class ModelCallFailed(Event):
@@ -284,6 +290,8 @@ AnyEvent = (
     | ThoughtRecorded
     | OutputAccepted
     | OutputRejected
+    | ContextSummarized
+    | ContextTrimmed
     | ToolCallStarted
     | ToolCallCompleted
     | ToolCallFailed

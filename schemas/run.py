@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
-from ledgent.schemas import calls
+from ledgent.schemas import calls, sent
 from ledgent.schemas.acceptance import ACCEPTED, BROKEN, Guard, advance, judge
 from ledgent.schemas.calls import Changes
 from ledgent.schemas.codec import Envelope, Recorded, Stored, decode_payload, split
@@ -190,6 +190,8 @@ _REDUCERS: dict[str, Callable[[RunState, Any, Envelope], Changes]] = {
     "thought.recorded": calls.thought_recorded,
     "output.accepted": calls.output_accepted,
     "output.rejected": calls.output_rejected,
+    "context.summarized": sent.context_summarized,
+    "context.trimmed": sent.context_trimmed,
     "tool_call.started": calls.tool_call_started,
     "tool_call.completed": calls.tool_call_completed,
     "tool_call.failed": calls.tool_call_failed,

@@ -81,6 +81,17 @@ class ModelCall(msgspec.Struct, frozen=True, gc=False):
     """How many tool calls its attempts have asked for while they were still answering."""
 
 
+class SummaryCall(ModelCall, frozen=True, gc=False):
+    """The model call under way, where it is for a summary; settled until what it says has taken effect."""
+
+    upto: int = 0
+    """It sums up the messages before this place, as far as they are still sent."""
+    refused: ModelCall | None = None
+    """The call for an answer that comes after it, where that had been refused for its length."""
+    text: str | None = None
+    """What it says, once settled."""
+
+
 class ToolCall(msgspec.Struct, frozen=True, gc=False):
     """A tool call of the model's last answer, or of the one that it is giving."""
 
@@ -116,6 +127,27 @@ class Spent(msgspec.Struct, frozen=True, gc=False):
     @property
     def tokens(self) -> int:
         return self.input_tokens + self.output_tokens
+
+
+class Context(msgspec.Struct, frozen=True, gc=False):
+    """What of the messages is sent to the model, and how many tokens that takes; reducers in sent.py."""
+
+    tokens: int = 0
+    """Of the last request and its answer; 0: there was none yet."""
+    counted: int = 0
+    """How many of the messages those tokens are of."""
+    start: int = 0
+    """The first message that is sent as it is, besides the user's first; 0: all are."""
+    summary: str | None = None
+    """Sent in place of those before it."""
+    omitted: bool = False
+    """Whether some of those before it are not in the summary either."""
+    shortened: dict[int, int] = msgspec.field(default_factory=dict)
+    """Results of tools that are sent without their middle: how many characters of each, by place."""
+    summaries: int = 0
+    """Model calls for a summary so far."""
+    reductions: int = 0
+    """How often what is sent was reduced since the last answer."""
 
 
 class RunState(msgspec.Struct, frozen=True, gc=False):
@@ -167,6 +199,7 @@ class RunState(msgspec.Struct, frozen=True, gc=False):
     limit: str | None = None
     wholes: dict[str, Part] = msgspec.field(default_factory=dict)
     """By call id, the results of which the model has been told only the beginning."""
+    context: Context = Context()
 
     @property
     def ended(self) -> bool:
@@ -192,6 +225,7 @@ def as_json(state: RunState) -> dict[str, Any]:
         "model_call": _call_as_json(model_call) if model_call else None,
         "tool_calls": [_tool_call_as_json(call) for call in state.tool_calls.values()],
         "inbox": [message_as_json(message)["content"] for message in state.inbox],
+        "context": _context_as_json(state.context),
         "messages": [message_as_json(message) for message in with_files(state.messages)],
         "output": state.output,
         "error": state.error.model_dump(mode="json", exclude_none=True) if state.error else None,
@@ -255,6 +289,11 @@ def _part_as_json(part: Part) -> dict[str, Any]:
     # Providers ask for a name, and some go by its ending.
     name = part.name or ("file.pdf" if part.media_type == "application/pdf" else "file")
     return {"type": "file", "file": {"filename": name, "file_data": part.reference}}
+
+
+def _context_as_json(context: Context) -> dict[str, Any]:
+    shortened = {str(place): characters for place, characters in context.shortened.items()}
+    return {**msgspec.structs.asdict(context), "shortened": shortened}
 
 
 def _call_as_json(call: ModelCall) -> dict[str, Any]:

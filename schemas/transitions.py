@@ -41,8 +41,15 @@ MODEL_CALL: dict[tuple[str, str], tuple[str, ...]] = {
     (Phase.FAILED, Phase.WAITING): ("retry.scheduled",),
     (Phase.WAITING, Phase.DUE): ("timer.fired",),
     (Phase.DUE, Phase.RUNNING): ("model_call.started",),
+    (Phase.FAILED, Phase.DUE): ("context.trimmed",),
+    (Phase.RUNNING, Phase.SETTLED): ("model_call.completed",),
+    (Phase.SETTLED, Phase.DUE): ("context.summarized", "context.trimmed"),
+    (Phase.SETTLED, NONE): ("context.summarized", "context.trimmed"),
+    (Phase.FAILED, NONE): ("context.trimmed",),
 }
-"""The model call under way. One that failed is made again at once only when its process had gone away."""
+"""The model call under way. One that failed is made again at once only when its process had gone away, or with less to
+send when it was refused for its length. A call for a summary is settled until that takes effect; then the call that had
+been refused is due again, if one had been."""
 
 TOOL_CALL: dict[tuple[str, str], tuple[str, ...]] = {
     (NONE, Phase.REQUESTED): ("model_call.completed", "model_call.tool_requested", "thought.recorded"),

@@ -20,7 +20,8 @@ class AnthropicModel(HttpModel):
     Without `base_url` the address is ANTHROPIC_BASE_URL, or else Anthropic's own; without `api_key` the key is
     ANTHROPIC_API_KEY, read when the first call is made. `parameters` go into each request; they may be called as in
     chat completions or as in the messages format (`anthropic_request.py` says what becomes of them), and `betas` names
-    beta features. `prices` replaces what the price table says. Raises UsageError.
+    beta features. `prices` replaces what the price table says, `context_window` what the table of windows says. Raises
+    UsageError.
     """
 
     provider: ClassVar[str] = "anthropic"

@@ -15,6 +15,7 @@ from ledgent.agent.models.port import AskedTool, Delta, ModelFailure, ModelReply
 from ledgent.agent.models.prices import Bill, Price, bill_at, price_of
 from ledgent.agent.models.reading import parse
 from ledgent.agent.models.streaming import EventData, Streamed
+from ledgent.agent.models.windows import window_of
 from ledgent.schemas.agents import ModelSpec, RetryPolicy
 from ledgent.schemas.errors import ErrorCode, ErrorInfo, UsageError
 from ledgent.schemas.values import Usage
@@ -43,7 +44,8 @@ LINGER_S = 0.2
 class HttpModel(ABC):
     """A model by its name at the provider; see the subclasses for their servers, keys and formats.
 
-    `parameters` go into each request as they are. `prices` replaces what the price table says. Raises UsageError.
+    `parameters` go into each request as they are. `prices` replaces what the price table says, `context_window` what
+    the table of windows says. Raises UsageError.
     """
 
     provider: ClassVar[str]
@@ -62,6 +64,7 @@ class HttpModel(ABC):
         retry: RetryPolicy = RetryPolicy(),  # noqa: B008  # frozen
         prices: Price | None = None,
         provider: str | None = None,
+        context_window: int | None = None,
     ) -> None:
         # What makes HTTP calls takes most of a second to import: only a program with such a model shall wait for it.
         from ledgent.agent.models.http_wire import Wire, address_fault
@@ -79,6 +82,7 @@ class HttpModel(ABC):
                 stream=stream,
                 timeout_s=timeout_s,
                 retry=retry,
+                context_window=window_of(name) if context_window is None else context_window,
             )
         except ValidationError as error:
             first = error.errors()[0]

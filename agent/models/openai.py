@@ -17,7 +17,7 @@ class OpenAIModel(HttpModel):
 
     Without `base_url` the address is OPENAI_BASE_URL, or else OpenAI's own; without `api_key` the key is
     OPENAI_API_KEY, read when the first call is made. `parameters` go into each request as they are. `prices`
-    replaces what the price table says. Raises UsageError.
+    replaces what the price table says, `context_window` what the table of windows says. Raises UsageError.
     """
 
     provider: ClassVar[str] = "openai"

@@ -43,6 +43,7 @@ def model_for(spec: ModelSpec) -> Model:
         stream=spec.stream,
         timeout_s=spec.timeout_s,
         retry=spec.retry,
+        context_window=spec.context_window,
     )
 
 

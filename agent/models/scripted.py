@@ -100,6 +100,8 @@ Turn = Outcome | Attempts
 class ScriptedModel:
     """Gives the turns of a script, the first to model call `m1`, the second to `m2`, whichever process asks.
 
+    So it gives `summaries` to the calls for a summary, `s1`, `s2` and so on; the last one to all that follow.
+
     A turn is a text, a `Call`, several in a list (made in parallel), a `Reply`, a `Fail`, or `Attempts` of these.
     `turns` may instead be a function from the request's messages to a turn. `delay_s` is how long each answer takes.
     A call beyond the last turn fails.
@@ -115,13 +117,23 @@ class ScriptedModel:
         timeout_s: float = 120.0,
         retry: RetryPolicy = RetryPolicy(),  # noqa: B008  # frozen
         price: Price | None = None,
+        context_window: int | None = None,
+        summaries: Sequence[Turn] = ("The conversation so far, in short.",),
     ) -> None:
         if isinstance(turns, str):
             raise UsageError("ScriptedModel takes a list of turns: ScriptedModel(['the answer'])")
         self._turns = turns if callable(turns) else tuple(map(_checked, turns))
+        self._summaries = tuple(map(_checked, summaries))
         self._delay_s = delay_s
         self._price = price
-        self._spec = ModelSpec(provider=PROVIDER, name=name, stream=stream, timeout_s=timeout_s, retry=retry)
+        self._spec = ModelSpec(
+            provider=PROVIDER,
+            name=name,
+            stream=stream,
+            timeout_s=timeout_s,
+            retry=retry,
+            context_window=context_window,
+        )
 
     def __repr__(self) -> str:
         return f"ScriptedModel({self._spec.name!r})"
@@ -171,6 +183,10 @@ class ScriptedModel:
         return turn if isinstance(turn, Reply | Fail) else Reply(calls=turn)
 
     def _turn(self, request: ModelRequest) -> Turn:
+        if summary := re.fullmatch(r"s(\d+)", request.call_id):
+            if not self._summaries:
+                return Fail(ErrorCode.INVALID_REQUEST, "the script has no summaries")
+            return self._summaries[min(int(summary[1]), len(self._summaries)) - 1]
         if callable(self._turns):
             return self._turns(orjson.loads(request.body)["messages"])
         numbered = re.fullmatch(r"m(\d+)", request.call_id)

@@ -3,10 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ledgent.dashboard.timeline import took, what_of_the_run
+from ledgent.dashboard.timeline import sent_less, took, what_of_the_run
 from ledgent.schemas.codec import Recorded
 from ledgent.schemas.events import (
     CheckpointSaved,
+    ContextSummarized,
+    ContextTrimmed,
     HistoryShared,
     MessageReceived,
     ModelCallCompleted,
@@ -60,6 +62,8 @@ class Turn:
     text: str = ""
     reasoning: str = ""
     tools: tuple[ToolUse, ...] = ()
+    fold: str = ""
+    """What stands behind a note, shown when it is opened."""
     tone: str = "calm"
     facts: tuple[str, ...] = field(default=())
     """Small print: model, tokens, duration; each file sent with it."""
@@ -91,6 +95,11 @@ def turns_of(records: Sequence[Recorded]) -> list[Turn]:
             case ModelCallToolRequested():
                 use = uses[event.request.call_id] = ToolUse(event.request)
                 early.append(use)
+            case ModelCallCompleted(purpose="summary"):
+                pass  # told once it takes effect
+            case ContextSummarized() | ContextTrimmed():
+                summary = event.summary if isinstance(event, ContextSummarized) else ""
+                turns.append(Turn("note", record.seq, f"To the model, {sent_less(event)}", fold=summary, tone="odd"))
             case ModelCallCompleted():
                 turn = _answer(record.seq, event, uses)
                 early = []

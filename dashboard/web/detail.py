@@ -126,7 +126,8 @@ def _model_call(started: Recorded | None, ended: Recorded | None, history: Histo
         if answer.reasoning:
             yield Section("Reasoning", text=answer.reasoning)
         if answer.text:
-            yield Section("Answer", text=answer.text, remark=_cut_remark(answer.cut))
+            title = "Summary" if answer.purpose == "summary" else "Answer"
+            yield Section(title, text=answer.text, remark=_cut_remark(answer.cut))
         for call in answer.tool_calls:
             facts = (("Call", call.call_id), ("Provider's id", call.provider_id))
             yield Section(f"Asks for {call.name}", facts, pretty_text(call.arguments), code=True)

@@ -17,8 +17,9 @@ _NEXT = {
     ErrorCode.RATE_LIMITED: "The provider kept refusing. Wait and start the run again, or allow more attempts with "
     "the model's `retry=RetryPolicy(attempts=...)`.",
     ErrorCode.QUOTA_EXHAUSTED: "The account has no quota left. Add to it at the provider, then start the run again.",
-    ErrorCode.CONTEXT_OVERFLOW: "The conversation no longer fits the model. Take a model with a larger context, or "
-    "let tools return less.",
+    ErrorCode.CONTEXT_OVERFLOW: "The conversation no longer fits the model. Let the agent sum up what is old, with "
+    "`Agent(context=Summarize())`; if it does, make the instructions and the user's messages shorter, or take a model "
+    "with a larger window.",
     ErrorCode.TIMEOUT: "Nothing came within the time allowed. Raise the model's or the tool's `timeout_s`, or try "
     "again later.",
     ErrorCode.CONNECTION: "The provider was not reached. Check the network and OPENAI_BASE_URL, then start the run "

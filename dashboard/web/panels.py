@@ -122,7 +122,10 @@ def turn(said: Turn) -> Html:
     """One turn of the talk."""
     seq = tag("span", f"#{said.seq}", cls="lg-seq")
     if said.role == "note":
-        return tag("div", seq, tag("span", said.text), cls=f"lg-note lg-{said.tone}")
+        what = tag("span", said.text)
+        if said.fold:
+            what = tag("details", tag("summary", said.text), _text_block(said.fold, code=False), cls="lg-fold")
+        return tag("div", seq, what, cls=f"lg-note lg-{said.tone}")
     small = tag("span", *(tag("span", fact) for fact in said.facts), cls="lg-factline")
     head = tag("div", tag("span", _ROLES[said.role], cls="lg-role"), small, seq, cls="lg-turnhead")
     reasoning = None

@@ -97,6 +97,7 @@ def _describe(bar: Bar) -> dict[str, Any]:
     used = span.input_tokens + span.output_tokens
     note = f"{figures.tokens(used)} tokens" if used and span.kind == Kind.MODEL_CALL else ""
     label = SPAN_WORDS.get(span.kind, span.kind) if span.kind in _WAITS else span.name or span.kind
+    label += ", summary" if span.purpose == "summary" else ""
     return {
         "id": span.span_id,
         "depth": bar.depth,

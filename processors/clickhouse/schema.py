@@ -9,7 +9,7 @@ from typing import NamedTuple
 from ledgent.processors.store import Store
 from ledgent.schemas.errors import StoreError
 
-VERSION = 1
+VERSION = 2
 """Raised with every change below; the store is then rebuilt, never migrated."""
 
 
@@ -135,6 +135,7 @@ SPANS = Table(
         ("name", _WORD, "the agent, model or tool; of a wait, why it was"),
         ("call_id", "String", ""),
         ("attempt", "UInt32", "0: none"),
+        ("purpose", _WORD, "of a model call: answer or summary"),
         ("status", _WORD, "running, waiting, ok, error, rejected, uncertain, cancelled or limited"),
         ("started_at", f"Nullable({_TIME})", ""),
         ("ended_at", f"Nullable({_TIME})", ""),

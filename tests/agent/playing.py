@@ -4,10 +4,12 @@ import random
 from collections import Counter
 from typing import Any
 
+import orjson
 from hypothesis import strategies as st
 
 from ledgent.agent.commands import (
     AskApproval,
+    AskSummary,
     AskUser,
     CallModel,
     CallTool,
@@ -16,13 +18,16 @@ from ledgent.agent.commands import (
     Record,
     ScheduleRetry,
 )
+from ledgent.agent.context import MOST_REDUCTIONS
 from ledgent.agent.decide import decide, may_begin_early
+from ledgent.agent.render import Renderer
 from ledgent.agent.terminators import when
 from ledgent.agent.tools.asking import ask_user
 from ledgent.agent.writing import RunWriter
 from ledgent.producers.memory import MemoryLog
 from ledgent.schemas.acceptance import Guard
 from ledgent.schemas.agents import AgentSpec, Limits, OutputSpec, RetryPolicy, ToolSpec
+from ledgent.schemas.context import Summarize, Trim
 from ledgent.schemas.errors import ErrorCode, ErrorInfo
 from ledgent.schemas.events import (
     TERMINAL_TYPES,
@@ -52,7 +57,7 @@ from ledgent.schemas.events import (
     ToolCallRejected,
     ToolCallStarted,
 )
-from ledgent.schemas.state import Assistant, Phase, RunState, ToolCall, ToolResult
+from ledgent.schemas.state import Assistant, Phase, RunState, SummaryCall, ToolCall, ToolResult
 from ledgent.schemas.terminators import StopWords, TokenBudget
 from ledgent.schemas.transitions import NONE
 from ledgent.schemas.values import Part, ToolRequest, Usage
@@ -84,7 +89,7 @@ def tools_of(approval: bool) -> tuple[ToolSpec, ...]:
 
 
 SPECS = st.builds(
-    lambda conversational, terminators, attempts, output, way, approval, stream: SPEC.model_copy(
+    lambda conversational, terminators, attempts, output, way, approval, stream, context, window: SPEC.model_copy(
         update={
             "conversational": conversational,
             "terminators": tuple(terminators),
@@ -92,7 +97,10 @@ SPECS = st.builds(
             "policy": way[0],
             "text_protocol": way[1],
             "tools": tools_of(approval),
-            "model": SPEC.model.model_copy(update={"retry": RetryPolicy(attempts=attempts), "stream": stream}),
+            "model": SPEC.model.model_copy(
+                update={"retry": RetryPolicy(attempts=attempts), "stream": stream, "context_window": window}
+            ),
+            "context": context,
         }
     ),
     st.booleans(),
@@ -105,6 +113,8 @@ SPECS = st.builds(
     st.sampled_from([("tool_loop", False), ("react", False), ("react", True)]),
     st.booleans(),
     st.booleans(),
+    st.sampled_from([None, Trim(), Trim(keep=0.1), Summarize(), Summarize(at=0.5)]),
+    st.sampled_from([None, 40, 150, 400]),
 )
 ERRORS = [code for code in ErrorCode if code is not ErrorCode.INTERRUPTED]
 NAMES = ["look_up", "look_up", "pay", "pay", "ask_user", "hang_up", "look_upp", ""]
@@ -136,6 +146,7 @@ class Play:
         self.owed: dict[str, str] = {}
         """By provider id, what tools gave that the model has not been told yet."""
         self.writer = RunWriter(MemoryLog(), RunState("run"), Guard(), self.clock)
+        self.renderer = Renderer(spec)
         self.writer.claim()
         self.put(RunClaimed(reason="started"))
         input = self.dice.choice([None, "hello"]) if spec.conversational else "hello"
@@ -194,7 +205,21 @@ class Play:
                 asked = ModelCallStarted(
                     call_id=call_id, attempt=attempt, provider="p", model="m", request_digest="0" * 64
                 )
+                self.fits_together()
                 self.put(asked)
+            case AskSummary(call_id, attempt, upto):
+                self.once(call_id, attempt)
+                assert max(self.state.context.start, 1) < upto < len(self.state.messages)
+                summed = ModelCallStarted(
+                    call_id=call_id,
+                    attempt=attempt,
+                    provider="p",
+                    model="m",
+                    request_digest="0" * 64,
+                    purpose="summary",
+                    upto=upto,
+                )
+                self.put(summed)
             case CallTool(call_id, attempt):
                 self.once(call_id, attempt)
                 request = self.state.tool_calls[call_id].request
@@ -265,6 +290,21 @@ class Play:
         assert not open_calls
         assert not self.owed, "what a tool gave is lost"
 
+    def fits_together(self) -> None:
+        """What is sent is what the state says, whatever was rendered before; no result is without its call."""
+        body = self.renderer.request(self.state)
+        assert body == Renderer(self.spec).request(self.state)
+        sent = orjson.loads(body)["messages"]
+        first = next(message for message in sent if message["role"] == "user")
+        assert first["content"].startswith(self.state.messages[0].text)
+        asked = set[str]()
+        for message in sent:
+            if message["role"] == "tool":
+                assert message["tool_call_id"] in asked
+            else:
+                asked = {call["id"] for call in message.get("tool_calls", ())}
+        assert self.state.context.reductions <= MOST_REDUCTIONS
+
     def once(self, call_id: str, attempt: int) -> None:
         self.started[call_id, attempt] += 1
         assert self.started[call_id, attempt] == 1, "the same attempt was asked for twice"
@@ -299,6 +339,8 @@ class Play:
     def error(self) -> ErrorInfo:
         wait_s = self.dice.choice([None, 0.0, 100.0])
         retryable = self.dice.random() < 0.7
+        if self.spec.context is not None and self.dice.random() < 0.5:
+            return ErrorInfo(code=ErrorCode.CONTEXT_OVERFLOW, message="too long")
         return ErrorInfo(code=self.dice.choice(ERRORS), message="no", retryable=retryable, retry_after_s=wait_s)
 
     def time_passes(self) -> None:
@@ -351,6 +393,7 @@ class Play:
                 usage=usage,
                 cost_usd=cost,
                 duration_ms=1,
+                purpose="summary" if isinstance(self.state.model_call, SummaryCall) else "answer",
             )
         )
 
@@ -358,7 +401,7 @@ class Play:
         if self.dice.random() < 0.3:
             self.put(ToolCallFailed(call_id=call_id, attempt=call.attempt, error=self.error()))
         else:
-            result = self.dice.choice(["", "same", "other"])
+            result = self.dice.choice(["", "same", "other", "long " * 300])
             self.owed[call.request.provider_id] = result
             files, whole = self.dice.choice([((), None), ((PART,), None), ((), PART)])
             self.put(

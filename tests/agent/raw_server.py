@@ -44,6 +44,10 @@ class RawServer:
         await asyncio.gather(*self._handlers, return_exceptions=True)
         await self._server.wait_closed()
 
+    def answer_to(self, request: Seen) -> Sequence[Step]:
+        """The response to a request, which is already among those seen."""
+        return self._answers[min(len(self.seen), len(self._answers)) - 1]
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         task = asyncio.current_task()
@@ -64,7 +68,7 @@ class RawServer:
         body = await reader.readexactly(int(headers.get("content-length", 0)))
         self.seen.append(Seen(head[0], headers, body))
         self.asked.set()
-        answer = self._answers[min(len(self.seen), len(self._answers)) - 1]
+        answer = self.answer_to(self.seen[-1])
         for step in answer:
             if isinstance(step, bytes):
                 writer.write(step)

@@ -34,7 +34,7 @@ CODES_BY_KIND = {
     "overloaded": ErrorCode.SERVER_ERROR,
     "gateway_timeout": ErrorCode.SERVER_ERROR,
     "bad_gateway_html": ErrorCode.SERVER_ERROR,
-    "invalid_max_tokens": ErrorCode.INVALID_REQUEST,
+    "invalid_max_tokens": ErrorCode.CONTEXT_OVERFLOW,
     "tools_not_enabled": ErrorCode.INVALID_REQUEST,
     "tools_not_supported": ErrorCode.INVALID_REQUEST,
     "invalid_request": ErrorCode.INVALID_REQUEST,

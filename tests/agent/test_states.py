@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from ledgent.schemas.agents import AgentSpec, Limits, RetryPolicy
+from ledgent.schemas.context import Summarize, Trim
 from ledgent.schemas.state import Status
 from ledgent.schemas.transitions import MODEL_CALL, NONE, RUN, TOOL_CALL, document, mermaid
 from tests.agent.playing import Play, tools_of
@@ -24,7 +25,14 @@ def spec_of(dice: random.Random) -> AgentSpec:
             "conversational": dice.random() < 0.5,
             "policy": policy,
             "text_protocol": policy == "react" and dice.random() < 0.5,
-            "model": SPEC.model.model_copy(update={"retry": RetryPolicy(attempts=3), "stream": True}),
+            "model": SPEC.model.model_copy(
+                update={
+                    "retry": RetryPolicy(attempts=3),
+                    "stream": True,
+                    "context_window": dice.choice([None, 400]),
+                }
+            ),
+            "context": dice.choice([None, Trim(), Summarize()]),
         }
     )
 

@@ -207,6 +207,19 @@ async def begun_early(scene: Scene) -> None:
     await scene.work(clerk(*turns, stream=True))
 
 
+async def summarized(scene: Scene) -> None:
+    """A window too small for all rounds of tools: the first summary takes effect, for the next one it is trimmed."""
+    await scene.start("look at all orders")
+    turns = [Reply(f"now #{n}", [Call("look_up", order=f"#{n}" * 20)], cost_usd=0.25) for n in range(1, 9)]
+    model = ScriptedModel(
+        [*turns, said("all are pending")],
+        name="golden",
+        context_window=560,
+        summaries=[Attempts(Fail("timeout"), said("#1 is pending")), Fail("content_filtered")],
+    )
+    await scene.work(clerk().but(model=model))
+
+
 async def nondeterministic(scene: Scene) -> None:
     """Recorded by a policy that threw dice: what it decided does not follow from what it saw."""
     await scene.start()
@@ -260,6 +273,7 @@ RUNS: dict[str, Callable[[Scene], Awaitable[None]]] = {
         taken_over,
         handed_over,
         begun_early,
+        summarized,
         nondeterministic,
         files,
     )

@@ -1,6 +1,7 @@
 """One event of each type, every field of it set to something that is not its default."""
 
 from ledgent.schemas.agents import AgentSpec, Limits, ModelSpec, OutputSpec, RetryPolicy, ToolSpec
+from ledgent.schemas.context import Summarize
 from ledgent.schemas.errors import ErrorCode, ErrorInfo
 from ledgent.schemas.events import (
     AnyEvent,
@@ -8,6 +9,8 @@ from ledgent.schemas.events import (
     ApprovalGranted,
     ApprovalRequested,
     CheckpointSaved,
+    ContextSummarized,
+    ContextTrimmed,
     HistoryShared,
     MessageReceived,
     ModelCallCompleted,
@@ -66,6 +69,7 @@ _AGENT = AgentSpec(
         stream=True,
         timeout_s=30.0,
         retry=RetryPolicy(attempts=2, first_s=0.25, max_s=4.0),
+        context_window=128_000,
     ),
     tools=(
         ToolSpec(
@@ -99,6 +103,7 @@ _AGENT = AgentSpec(
         Predicate(function="shop.rules:sold_out", parameters={"left": 0}, source="ab" * 32),
     ),
     conversational=True,
+    context=Summarize(at=0.7, keep=0.25, instructions="Name all “orders”."),
 )
 
 SAMPLES: tuple[AnyEvent, ...] = (
@@ -150,7 +155,9 @@ SAMPLES: tuple[AnyEvent, ...] = (
     RunFailed(error=_ERROR),
     RunCancelled(reason="changed my mind"),
     RunLimited(limit="cost_usd", bound=0.5, used=0.625),
-    ModelCallStarted(call_id="m2", attempt=3, provider="openai", model="gpt-4o", request_digest="ab" * 32),
+    ModelCallStarted(
+        call_id="m2", attempt=3, provider="openai", model="gpt-4o", request_digest="ab" * 32, purpose="summary", upto=12
+    ),
     ModelCallCompleted(
         call_id="m2",
         attempt=3,
@@ -168,6 +175,7 @@ SAMPLES: tuple[AnyEvent, ...] = (
         first_token_ms=12.5,
         duration_ms=250.25,
         cut=_CUT,
+        purpose="summary",
     ),
     ModelCallToolRequested(
         call_id="m2",
@@ -188,6 +196,8 @@ SAMPLES: tuple[AnyEvent, ...] = (
         suggestions=("pay",),
     ),
     ToolCallUncertain(call_id="m2.t0", attempt=2, message="It may have happened."),
+    ContextSummarized(call_id="s1", upto=12, summary="They want #1 “back”.", tokens_before=90_000, tokens_after=40_000),
+    ContextTrimmed(start=12, shortened=(14, 17), longest=2_000, tokens_before=90_000, tokens_after=40_000),
     RetryScheduled(call_id="m2", attempt=4, delay_s=0.375, code=ErrorCode.RATE_LIMITED),
 )
 

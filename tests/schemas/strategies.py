@@ -105,6 +105,8 @@ _PLAIN: dict[Any, Callable[[Any, Any, Any], st.SearchStrategy[Any]]] = {
     float: lambda least, above, below: st.floats(
         min_value=least if above is None else above,
         exclude_min=above is not None,
+        max_value=below,
+        exclude_max=below is not None,
         allow_nan=False,
         allow_infinity=False,
     ),
