@@ -324,7 +324,7 @@ class Play:
         model = self.state.model_call
         if model and model.phase is Phase.RUNNING:
             found += [lambda: self.answered(model.call_id, model.attempt)] * 6
-            if may_begin_early(self.state, self.spec):
+            if may_begin_early(self.state, self.spec) and not isinstance(self.state.model_call, SummaryCall):
                 found += [lambda: self.asks(model.call_id, model.attempt)] * 6
         for call_id, call in self.state.tool_calls.items():
             if call.phase is Phase.HELD:
