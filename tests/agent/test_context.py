@@ -360,11 +360,11 @@ class TestEverythingElse:
         asked = asyncio.Event()
 
         class Stuck(ScriptedModel):
-            async def complete(self, request: Any, on_delta: Any = None) -> Any:
+            async def complete(self, request: Any, *more: Any) -> Any:
                 if request.call_id == "s1":
                     asked.set()
                     await asyncio.Event().wait()
-                return await super().complete(request, on_delta)
+                return await super().complete(request, *more)
 
         stuck = slow.but(model=Stuck(long_run(), context_window=400))
         await log.submit(StartRun(request_id="r1", run_id="run", agent="clerk", input=TASK))
