@@ -296,7 +296,8 @@ class Play:
         assert body == Renderer(self.spec).request(self.state)
         sent = orjson.loads(body)["messages"]
         first = next(message for message in sent if message["role"] == "user")
-        assert first["content"].startswith(self.state.messages[0].text)
+        said = first["content"] if isinstance(first["content"], str) else first["content"][-1]["text"]
+        assert said.startswith(self.state.messages[0].text)
         asked = set[str]()
         for message in sent:
             if message["role"] == "tool":

@@ -13,7 +13,7 @@ from ledgent.schemas.transitions import MODEL_CALL, NONE, RUN, TOOL_CALL, docume
 from tests.agent.playing import Play, tools_of
 from tests.schemas.chain import SPEC
 
-RUNS = 1000
+RUNS = 2_500
 STATES = Path(__file__).parents[2] / "docs" / "states.md"
 
 
