@@ -7,7 +7,8 @@ outcome rides to the log with the intents that follow from it.
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from ledgent.agent.applying import event_of, refusal_of
 from ledgent.agent.carry_out import Intent, Outcome, cancelled
@@ -142,7 +143,7 @@ class RunLoop:
         except BaseExceptionGroup as group:
             raise group.exceptions[0] from None
         except asyncio.CancelledError:
-            await asyncio.shield(self._hand_over())
+            await _to_its_end(self._hand_over())
             raise
         finally:
             self._drop_timers()
@@ -159,9 +160,9 @@ class RunLoop:
             waits = self.state.suspended is not None
             if self.state.ended or waits:
                 self._writer.finish(self._in_hand)
-                self._in_hand = []
             await self._writer.flush()
             if self.state.ended or waits:
+                self._in_hand = []  # not sooner: what could not be finished is given back
                 return
             self._start(group)
             await self._take_in(await self._incoming.get())
@@ -232,3 +233,12 @@ class RunLoop:
             self._writer.record(RunSuspended(reason="handed_over"), None)
         await self._writer.flush()
         await self.let_go()
+
+
+async def _to_its_end(handing_over: Coroutine[Any, Any, None]) -> None:
+    """Awaits it, however often this task is cancelled meanwhile: who left half-way would leave the run held."""
+    task = asyncio.ensure_future(handing_over)
+    while not task.done():
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.wait([task])
+    task.result()
