@@ -9,7 +9,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check
 # In a virtual environment pip's advice about root helps nobody.
 export PIP_ROOT_USER_ACTION := ignore
 
-.PHONY: help demo up kafka up-kafka install test check format links lock clean
+.PHONY: help demo up kafka up-kafka install test simulate check format links lock clean
 
 help:  ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile
@@ -32,6 +32,9 @@ install: $(STAMP)  ## install into .venv, exactly as requirements.lock says
 
 test: $(STAMP)  ## run every test
 	@$(BIN)/pytest -n 2 --dist worksteal
+
+simulate: $(STAMP)  ## play 20,000 simulated days full of faults; SEED=n plays one and prints it
+	@$(BIN)/python -m tests.simulation.simulated_days $(or $(SEED),0 20000)
 
 check: $(STAMP) links  ## the gate: format, lint, types, house rules, fast tests
 	@$(BIN)/ruff format --check --quiet . || { echo "Some files are not formatted: run \`make format\`."; exit 1; }
