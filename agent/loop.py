@@ -148,8 +148,14 @@ class RunLoop:
         finally:
             self._drop_timers()
         if self.state.ended and (late := self._late()):
-            await self._log.finish(late, refused="the run has ended")
+            await self._refuse(late, "the run has ended")
         return self.state
+
+    async def _refuse(self, request_ids: list[str], refusal: str) -> None:
+        self._in_hand += request_ids  # what cannot be refused is given back
+        await self._writer.flush()  # the requests themselves may be on their way to the log
+        await self._log.finish(request_ids, refused=refusal)
+        self._in_hand = [in_hand for in_hand in self._in_hand if in_hand not in request_ids]
 
     async def _work(self, group: asyncio.TaskGroup) -> None:
         self._decide()  # what follows from the claim comes before any request
@@ -187,8 +193,7 @@ class RunLoop:
             if not self.state.ended:
                 self._writer.record(incoming.event, incoming.cause, *incoming.span)
         elif refusal := refusal_of(incoming, self.state):
-            await self._writer.flush()  # the request itself may be on its way to the log
-            await self._log.finish([incoming.request_id], refused=refusal)
+            await self._refuse([incoming.request_id], refusal)
         else:
             self._in_hand.append(incoming.request_id)
             if event := event_of(incoming, self.state):

@@ -5,20 +5,25 @@ from collections.abc import Sequence
 
 import pytest
 
-from ledgent.agent import Agent, ScriptedModel
+from ledgent.agent import Agent, Call, ScriptedModel, tool
 from ledgent.agent.loop import RunLoop
 from ledgent.agent.worker import Worker
 from ledgent.producers.memory import MemoryLog
 from ledgent.producers.submit import cancel_run, start_run
 from ledgent.schemas.codec import Stored
 from ledgent.schemas.errors import ConcurrentAppend
-from ledgent.schemas.requests import AnyRequest
+from ledgent.schemas.requests import AnyRequest, SendMessage, encode_request
 from ledgent.schemas.run import replay
 from ledgent.schemas.state import Status
 from tests.agent.recorded import types_of, until
 from tests.simulation.clock import SimulatedClock
 
 TALK = Agent("talk", ScriptedModel(["hello"]), conversational=True)
+
+
+@tool(approval=True)
+async def ask() -> str:
+    return "asked"
 
 
 class SlowLog(MemoryLog):
@@ -70,6 +75,30 @@ async def test_a_request_that_ends_a_run_which_another_takes_first_is_given_back
 
     await Worker(other, {"talk": TALK}, clock=SimulatedClock()).work(until_idle=True)
     assert replay(run_id, log.records(run_id)).state.status is Status.CANCELLED
+
+
+async def test_a_request_that_cannot_be_refused_since_another_took_the_run_is_given_back() -> None:
+    log = MemoryLog()
+    errand = Agent("errand", ScriptedModel([Call("ask")]), tools=[ask])
+    run_id = await start_run(log, "errand", "go")
+    await Worker(log, {"errand": errand}, clock=SimulatedClock()).work(until_idle=True)
+    slow, other = SlowLog(log), MemoryLog(log.storage)
+    request = SendMessage(request_id="not wanted", run_id=run_id, text="more")
+    log.storage.requests[request.request_id] = encode_request(request)
+    (taken,) = await slow.take(frozenset({"errand"}), 1, 0.0)
+    loop = taken_up(slow, run_id, errand)
+    loop.post(taken)
+    working = asyncio.create_task(loop.work())
+    await until(lambda: slow.appending)
+
+    await taken_up(other, run_id, errand).work()
+    slow.gate.set()
+    with pytest.raises(ConcurrentAppend):
+        await working
+    await loop.let_go()
+
+    await Worker(other, {"errand": errand}, clock=SimulatedClock()).work(until_idle=True)
+    assert "not conversational" in (log.storage.done["not wanted"] or "")
 
 
 async def test_a_hand_over_is_seen_through_however_often_the_worker_is_told_to_stop() -> None:
