@@ -1,6 +1,7 @@
 """Who acts: the agent, its decisions, its worker, models and tools. Never imports the processors room."""
 
 from ledgent.agent.entries import Agent
+from ledgent.agent.faults import Faults
 from ledgent.agent.memory import Memory, MemoryTools
 from ledgent.agent.models.anthropic import AnthropicModel
 from ledgent.agent.models.openai import OpenAIModel
@@ -32,6 +33,7 @@ __all__ = [
     "Deadline",
     "Delta",
     "Fail",
+    "Faults",
     "File",
     "Image",
     "Limits",

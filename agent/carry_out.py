@@ -136,7 +136,7 @@ async def call_tool(
     turn = tool.turn(threads)
     wholes = wholes or Wholes({}, DirectoryBlobs())
     reports = _reports(started.call_id, on_delta)
-    context = ToolContext(run_id, started.call_id, started.idempotency_key, reports, wholes=wholes)
+    context = ToolContext(run_id, started.call_id, started.idempotency_key, started.attempt, reports, wholes=wholes)
     context = replace(context, on_checkpoint=on_checkpoint and _in_this_loop(on_checkpoint))
     waiting = turn is not None
     try:

@@ -17,6 +17,8 @@ class ToolContext:
     call_id: str
     idempotency_key: str
     """The same for every attempt of this call: hand it to services that take one."""
+    attempt: int = 1
+    """Which attempt of the call this is."""
     on_progress: Callable[[str], None] | None = field(default=None, compare=False, repr=False)
     """Takes reports; may be called in any thread."""
     on_checkpoint: Callable[[str], None] | None = field(default=None, compare=False, repr=False)

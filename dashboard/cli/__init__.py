@@ -14,6 +14,7 @@ from ledgent.dashboard.cli import (
     dead_letters,
     demo,
     doctor,
+    model_server,
     processes,
     run_acting,
     run_reading,
@@ -44,6 +45,7 @@ app.command("worker", short_help="Work on the runs of your agents.")(processes.w
 app.command("processors", short_help="Compute metrics and run states of a log on Kafka.")(processes.processors)
 app.command("sink", short_help="Follow the log into the store, and nothing else.")(processes.sink)
 app.command("dashboard", short_help="Serve the dashboard only.")(processes.dashboard)
+app.command("model-server", short_help="Serve a scripted model, for tests.")(model_server.model_server)
 app.command("doctor", short_help="Say whether everything is in place.")(doctor.doctor)
 app.command("sql", short_help="Ask the store in SQL.")(sql.sql)
 app.command("stats", short_help="Questions about cost, speed and errors that have names.")(stats.stats)

@@ -36,6 +36,14 @@ Agents = Annotated[
     str | None,
     typer.Option("--agents", metavar="MODULES", help="Modules that define agents, as in my.agents,my.others."),
 ]
+FaultsGiven = Annotated[
+    str | None,
+    typer.Option(
+        "--faults",
+        metavar="FAULTS",
+        help="Have calls of models and tools fail, as in rate=0.3,kinds=rate_limited+server_error+hang,seed=7.",
+    ),
+]
 OutputAs = Annotated[Output, typer.Option("--output", "-o", help="How to write it.")]
 FilePaths = Annotated[
     list[Path] | None, typer.Option("--file", metavar="PATH", help="An image or other file; may be repeated.")

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ledgent.dashboard.cli.options import DEFAULT_PORT, Agents, LogUrl, Port, StoreUrl
+from ledgent.dashboard.cli.options import DEFAULT_PORT, Agents, FaultsGiven, LogUrl, Port, StoreUrl
 
 if TYPE_CHECKING:
     import signal
@@ -49,8 +49,10 @@ def worker(
     concurrency: Annotated[int, typer.Option("--concurrency", min=1, help="Runs at once.")] = 64,
     until_idle: Annotated[bool, typer.Option("--until-idle", help="Stop once no request is open.")] = False,
     log: LogUrl = None,
+    faults: FaultsGiven = None,
 ) -> None:
     """Work on the runs of your agents, those of workers that have died included."""
+    from ledgent.agent.faults import Faults
     from ledgent.agent.loading import load_agents
     from ledgent.dashboard.cli.output import note, say
     from ledgent.dashboard.cli.watching import run_lines
@@ -64,6 +66,10 @@ def worker(
         raise UsageError("a worker needs agents: name their modules with --agents or LEDGENT_AGENTS")
     if warning := key_warning(known.values()):
         note(f"ledgent: {warning}")
+    if faults is not None:
+        bad_day = Faults.parse(faults)
+        known = {name: bad_day.agent(agent) for name, agent in known.items()}
+        note(f"ledgent: calls of models and tools fail on purpose: {bad_day}")
     with opened_log(settings.log) as opened:
         say(f"Working on runs of {', '.join(known)} in {settings.log}; Ctrl-C stops.")
         received = work(opened, known, concurrency, until_idle, run_lines())
