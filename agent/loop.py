@@ -8,11 +8,12 @@ outcome rides to the log with the intents that follow from it.
 import asyncio
 import contextlib
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, NamedTuple
 
 from ledgent.agent.applying import event_of, refusal_of
 from ledgent.agent.carry_out import Intent, Outcome, cancelled
 from ledgent.agent.clock import Clock
+from ledgent.agent.current import RUN_ID
 from ledgent.agent.decide import decide
 from ledgent.agent.fork import Shared
 from ledgent.agent.intents import Intents
@@ -34,6 +35,12 @@ from ledgent.schemas.requests import AnyRequest, StartRun
 from ledgent.schemas.state import Phase, RunState
 
 
+class Leaving(NamedTuple):
+    """Put into a loop's queue: it is to hand its run over."""
+
+    drain_s: float
+
+
 class RunLoop:
     """Works on one run that its process claims. One task at a time may be in `work`."""
 
@@ -52,12 +59,13 @@ class RunLoop:
         self._agent = agent
         self._clock = clock
         self._writer = RunWriter(log, state, guard, clock, on_record)
-        self._incoming: asyncio.Queue[Outcome | AnyRequest] = asyncio.Queue()
+        self._incoming: asyncio.Queue[Outcome | AnyRequest | Leaving] = asyncio.Queue()
         post = self._incoming.put_nowait
         self._intents = Intents(agent, self._writer, clock, on_delta, self._set_timer, post, blobs or DirectoryBlobs())
         self._calls: set[asyncio.Task[None]] = set()
         self._timers: list[asyncio.TimerHandle] = []
         self._in_hand: list[str] = []
+        self._drain_s: float | None = None
 
     @property
     def state(self) -> RunState:
@@ -117,6 +125,10 @@ class RunLoop:
         self._writer.accept(request)
         self.post(request)
 
+    def leave(self, drain_s: float) -> None:
+        """Has the run handed over once the calls under way have ended, or after so many seconds."""
+        self._incoming.put_nowait(Leaving(drain_s))
+
     async def let_go(self) -> None:
         """Gives back the requests that this loop has not finished, for whoever works on the run next."""
         left, self._in_hand = self._in_hand + self._late(), []
@@ -128,15 +140,16 @@ class RunLoop:
         """The requests that nobody has looked at."""
         late = []
         while not self._incoming.empty():
-            if not isinstance(incoming := self._incoming.get_nowait(), Outcome):
+            if not isinstance(incoming := self._incoming.get_nowait(), Outcome | Leaving):
                 late.append(incoming.request_id)
         return late
 
     async def work(self) -> RunState:
-        """Works until the run ends or is suspended; its state then. When cancelled, it hands the run over first.
+        """Works until the run ends or is suspended; its state then. When cancelled or told to leave, it hands it over.
 
         Raises ConcurrentAppend when another writer took the run, LogFull, LogUnavailable.
         """
+        RUN_ID.set(self.state.run_id)
         try:
             async with asyncio.TaskGroup() as group:
                 await self._work(group)
@@ -171,6 +184,10 @@ class RunLoop:
                 self._in_hand = []  # not sooner: what could not be finished is given back
                 return
             self._start(group)
+            if self._drain_s is not None:
+                if self._calls:
+                    await asyncio.wait(self._calls, timeout=self._drain_s)
+                raise asyncio.CancelledError  # the run is handed over
             await self._take_in(await self._incoming.get())
 
     def _start(self, group: asyncio.TaskGroup) -> None:
@@ -188,7 +205,10 @@ class RunLoop:
             for task in self._calls:
                 task.cancel()
 
-    async def _take_in(self, incoming: "Outcome | AnyRequest") -> None:
+    async def _take_in(self, incoming: "Outcome | AnyRequest | Leaving") -> None:
+        if isinstance(incoming, Leaving):
+            self._drain_s = incoming.drain_s
+            return
         if isinstance(incoming, Outcome):
             if not self.state.ended:
                 self._writer.record(incoming.event, incoming.cause, *incoming.span)
@@ -230,10 +250,11 @@ class RunLoop:
         """Records the outcomes that are in, and that the run is anybody's; calls under way follow the crash rule."""
         while not self._incoming.empty():
             incoming = self._incoming.get_nowait()
-            if not isinstance(incoming, Outcome):
+            if isinstance(incoming, Outcome):
+                if not self.state.ended:
+                    self._writer.record(incoming.event, incoming.cause, *incoming.span)
+            elif not isinstance(incoming, Leaving):
                 self._in_hand.append(incoming.request_id)
-            elif not self.state.ended:
-                self._writer.record(incoming.event, incoming.cause, *incoming.span)
         if not self.state.ended and self.state.seq:
             self._writer.record(RunSuspended(reason="handed_over"), None)
         await self._writer.flush()

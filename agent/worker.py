@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping
 
 from ledgent.agent.clock import Clock, SystemClock
+from ledgent.agent.current import RUN_ID
 from ledgent.agent.fork import Shared, shared_at
 from ledgent.agent.loop import RunLoop
 from ledgent.agent.running import attended_loop, check_priced
@@ -38,6 +39,8 @@ logger = logging.getLogger("ledgent.worker")
 TAKE_WAIT_S = 0.5
 BUSY_WAIT_S = 0.1
 """How long a request may lie while the worker waits for one of its runs to end."""
+DRAIN_S = 10.0
+"""How long calls under way may take when a worker leaves: less than others wait before they take its runs for dead."""
 MOST_REQUESTS = 100
 MOST_CHARACTERS = 8_000
 """Of a defect's text."""
@@ -65,16 +68,23 @@ class Worker:
         self._loops: dict[str, RunLoop | None] = {}
         self._waiting: dict[str, list[AnyRequest]] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._leaves_within_s: float | None = None
 
-    async def work(self, *, until_idle: bool = False) -> None:
+    async def work(
+        self, *, until_idle: bool = False, stop: asyncio.Event | None = None, drain_s: float = DRAIN_S
+    ) -> None:
         """Works until cancelled (or, with `until_idle`, until nothing is open); then each run is handed over.
+
+        Once `stop` is set it takes nothing more, begins nothing more, and hands each run over when its calls under way
+        have ended, after `drain_s` at the latest.
 
         Raises LogFull, LogUnavailable: a worker without a log stops.
         """
         known = frozenset(self._agents)
         try:
             async with asyncio.TaskGroup() as group:
-                while True:
+                leaving = group.create_task(self._leave(stop, drain_s)) if stop is not None else None
+                while stop is None or not stop.is_set():
                     room = self._concurrency - len(self._loops)
                     if room > 0:
                         requests = await self._log.take(known, room, 0.0 if until_idle else TAKE_WAIT_S)
@@ -85,6 +95,8 @@ class Worker:
                     for request in requests:
                         self._hand_out(request, group)
                     if until_idle and room > 0 and not requests and not self._loops:
+                        if leaving is not None:
+                            leaving.cancel()
                         return
                     if self._tasks and (room <= 0 or until_idle):
                         await asyncio.wait(
@@ -92,6 +104,13 @@ class Worker:
                         )
         except BaseExceptionGroup as group:
             raise group.exceptions[0] from None
+
+    async def _leave(self, stop: asyncio.Event, drain_s: float) -> None:
+        """Tells the loops at once: `work` may be waiting for requests."""
+        await stop.wait()
+        self._leaves_within_s = drain_s
+        for loop in filter(None, self._loops.values()):
+            loop.leave(drain_s)
 
     def _hand_out(self, request: AnyRequest, group: asyncio.TaskGroup) -> None:
         run_id = request.run_id
@@ -110,6 +129,7 @@ class Worker:
 
     async def _run(self, request: AnyRequest) -> None:
         run_id = request.run_id
+        RUN_ID.set(run_id)
         loop: RunLoop | None = None
         left = [request]
         try:
@@ -119,6 +139,8 @@ class Worker:
                 self._loops[run_id] = loop
                 for waiting in self._waiting.pop(run_id, []):
                     loop.post(waiting)
+                if self._leaves_within_s is not None:
+                    loop.leave(self._leaves_within_s)
                 await loop.work()
         except ConcurrentAppend as lost:
             logger.info("run %s was taken by another process: %s", run_id, lost)

@@ -104,8 +104,9 @@ async def _serve(
     try:
         web = await WebProcess.start(plan.settings, plan.port, everywhere=plan.everywhere)
         try:
-            everything = _everything(plan, log, web, failed, follower is not None, on_ready, on_record)
-            received = await until_signal(everything)
+            stop = asyncio.Event()
+            everything = _everything(plan, log, web, failed, follower is not None, on_ready, on_record, stop)
+            received = await until_signal(everything, stop)
         finally:
             await web.stop()
     finally:
@@ -144,8 +145,9 @@ async def _everything(
     follows: bool,
     on_ready: Callable[[Serving], None],
     on_record: OnRecord,
+    stop: asyncio.Event,
 ) -> None:
-    """Returns never; ends when the worker, the pages or the store's follower fails."""
+    """Returns once it is told to stop and the worker's runs are handed over; raises when a part of it fails."""
 
     async def pages() -> None:
         await web.ready()
@@ -157,9 +159,12 @@ async def _everything(
 
     try:
         async with asyncio.TaskGroup() as group:
-            group.create_task(pages())
-            group.create_task(store())
+            others = [group.create_task(pages()), group.create_task(store())]
             if plan.agents:
-                group.create_task(working(log, plan.agents, CONCURRENCY, False, on_record))
+                await working(log, plan.agents, CONCURRENCY, False, on_record, stop)
+            else:
+                await stop.wait()
+            for task in others:
+                task.cancel()
     except BaseExceptionGroup as group:
         raise group.exceptions[0] from None

@@ -6,7 +6,7 @@ import signal
 from collections.abc import Awaitable, Iterable, Mapping
 
 from ledgent.agent import Agent
-from ledgent.agent.worker import Worker
+from ledgent.agent.worker import DRAIN_S, Worker
 from ledgent.agent.writing import OnRecord
 from ledgent.schemas.ports import Log
 
@@ -15,37 +15,61 @@ CONCURRENCY = 64
 
 
 def work(
-    log: Log, agents: Mapping[str, Agent], concurrency: int, until_idle: bool, on_record: OnRecord
+    log: Log,
+    agents: Mapping[str, Agent],
+    concurrency: int,
+    until_idle: bool,
+    on_record: OnRecord,
+    drain_s: float = DRAIN_S,
 ) -> signal.Signals | None:
     """Works on runs until a signal, which is returned; with `until_idle` until none is open."""
-    return asyncio.run(until_signal(working(log, agents, concurrency, until_idle, on_record)))
+
+    async def until_told() -> signal.Signals | None:
+        stop = asyncio.Event()
+        return await until_signal(working(log, agents, concurrency, until_idle, on_record, stop, drain_s), stop)
+
+    return asyncio.run(until_told())
 
 
 async def working(
-    log: Log, agents: Mapping[str, Agent], concurrency: int, until_idle: bool, on_record: OnRecord
+    log: Log,
+    agents: Mapping[str, Agent],
+    concurrency: int,
+    until_idle: bool,
+    on_record: OnRecord,
+    stop: asyncio.Event,
+    drain_s: float = DRAIN_S,
 ) -> None:
-    """Works on runs until cancelled, or until none is open; then each run is handed over and the models are closed."""
+    """Works on runs until told to stop, or until none is open; then each run is handed over, as `Worker.work` does it,
+    and the models are closed."""
     try:
-        await Worker(log, agents, concurrency=concurrency, on_record=on_record).work(until_idle=until_idle)
+        worker = Worker(log, agents, concurrency=concurrency, on_record=on_record)
+        await worker.work(until_idle=until_idle, stop=stop, drain_s=drain_s)
     finally:
         for agent in agents.values():
             await agent.live_model.aclose()
 
 
-async def until_signal(doing: Awaitable[None]) -> signal.Signals | None:
-    """Awaits it, or cancels it in good order at SIGINT or SIGTERM; the signal. A second signal is not held back."""
+async def until_signal(doing: Awaitable[None], stop: asyncio.Event | None = None) -> signal.Signals | None:
+    """Awaits it; at SIGINT or SIGTERM sets `stop` and awaits its end, or else cancels it; the signal.
+
+    A second signal is not held back.
+    """
     loop = asyncio.get_running_loop()
     task = asyncio.ensure_future(doing)
     received: list[signal.Signals] = []
 
-    def stop(number: signal.Signals) -> None:
+    def receive(number: signal.Signals) -> None:
         received.append(number)
         for handled in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(handled)
-        task.cancel()
+        if stop is not None:
+            stop.set()
+        else:
+            task.cancel()
 
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop, number)
+        loop.add_signal_handler(number, receive, number)
     try:
         await task
     except asyncio.CancelledError:

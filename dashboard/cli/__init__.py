@@ -90,6 +90,7 @@ def main() -> int:
         # What it says of a broker that is away comes as one error, or is mended by waiting.
         logging.getLogger("kafka").setLevel(logging.CRITICAL)
     try:
+        _log_as_asked()
         # Not `app()`, which has ways of its own to end a program.
         command = typer.main.get_command(app)
         with command.make_context("ledgent", sys.argv[1:]) as context:
@@ -110,10 +111,26 @@ def main() -> int:
         raise SystemExit(_told(error)) from None
 
 
+def _log_as_asked() -> None:
+    """LEDGENT_LOG_FORMAT=json: what is logged, and what is told on stderr, is a JSON object a line."""
+    form = os.environ.get("LEDGENT_LOG_FORMAT") or "text"
+    if form == "json":
+        from ledgent.dashboard.log_lines import log_as_json
+
+        log_as_json()
+    elif form != "text":
+        from ledgent.schemas.errors import UsageError
+
+        raise UsageError(f"LEDGENT_LOG_FORMAT is {form!r}: text and json are")
+
+
 def _told(error: Exception) -> int:
     """Says in one line what went wrong; the exit code."""
     from ledgent.dashboard.cli.errors import explained
 
     text, code = explained(error)
-    sys.stderr.write(f"{text}\n")
+    if os.environ.get("LEDGENT_LOG_FORMAT") == "json":
+        logging.getLogger("ledgent").error(text)
+    else:
+        sys.stderr.write(f"{text}\n")
     return code

@@ -3,6 +3,8 @@
 import csv
 import functools
 import json
+import logging
+import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
@@ -47,8 +49,11 @@ def write_line(text: "Text") -> None:
 
 
 def note(text: str) -> None:
-    """A remark that is not the answer: on the standard error."""
-    sys.stderr.write(f"{text}\n")
+    """A remark that is not the answer: on the standard error, or in the log where that goes there as JSON."""
+    if os.environ.get("LEDGENT_LOG_FORMAT") == "json":
+        logging.getLogger("ledgent").info(text.removeprefix("ledgent: "))
+    else:
+        sys.stderr.write(f"{text}\n")
 
 
 def write_rows(rows: Iterable[Mapping[str, Any]], output: Output | SqlOutput) -> None:

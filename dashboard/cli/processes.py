@@ -48,6 +48,9 @@ def worker(
     agents: Agents = None,
     concurrency: Annotated[int, typer.Option("--concurrency", min=1, help="Runs at once.")] = 64,
     until_idle: Annotated[bool, typer.Option("--until-idle", help="Stop once no request is open.")] = False,
+    drain: Annotated[
+        float, typer.Option("--drain", min=0.0, help="When told to stop: seconds that calls under way may still take.")
+    ] = 10.0,
     log: LogUrl = None,
     faults: FaultsGiven = None,
 ) -> None:
@@ -72,7 +75,7 @@ def worker(
         note(f"ledgent: calls of models and tools fail on purpose: {bad_day}")
     with opened_log(settings.log) as opened:
         say(f"Working on runs of {', '.join(known)} in {settings.log}; Ctrl-C stops.")
-        received = work(opened, known, concurrency, until_idle, run_lines())
+        received = work(opened, known, concurrency, until_idle, run_lines(), drain)
     _leave(received, worked=True)
 
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from ledgent.agent.writing import OnRecord
 from ledgent.dashboard.cli.output import say, write_line
 from ledgent.dashboard.cli.run_pages import STATUS_STYLES
+from ledgent.dashboard.log_lines import log_of_runs, logs_json
 from ledgent.dashboard.logs import without_password
 from ledgent.dashboard.timeline import one_line, short_id, what_of_the_run
 from ledgent.schemas.codec import Recorded
@@ -40,8 +41,11 @@ def write_ready(plan: "Plan", serving: "Serving") -> None:
 
 
 def run_lines() -> OnRecord:
-    """A line for each run that starts, waits or ends."""
+    """A line for each run that starts, waits or ends; in the log, where that is JSON."""
     from rich.text import Text
+
+    if logs_json():
+        return log_of_runs(frozenset(_TOLD))
 
     def tell(record: Recorded) -> None:
         status = _TOLD.get(record.event.type)

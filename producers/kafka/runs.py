@@ -78,7 +78,12 @@ class Followed:
             return None
         verdict = judge(known.guard, envelope, stored)
         if verdict is Verdict.BROKEN:
-            logger.error("run %s: its holder's record %d has a wrong digest: skipped", envelope.run_id, envelope.seq)
+            logger.error(
+                "run %s: its holder's record %d has a wrong digest: skipped",
+                envelope.run_id,
+                envelope.seq,
+                extra={"run_id": envelope.run_id},
+            )
         if verdict is not Verdict.ACCEPTED:
             return None
         guard = advance(envelope, stored.digest)
