@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 from ledgent.agent import Agent
+from ledgent.agent.worker import DRAIN_S
 from ledgent.agent.writing import OnRecord
 from ledgent.dashboard.compose import StoreFollower
 from ledgent.dashboard.logs import opened_log
@@ -31,6 +32,8 @@ class Plan(NamedTuple):
     """Whether it is content with a store that another process owns and keeps up with the log."""
     everywhere: bool = False
     """Whether the pages are served to other machines too, as from a container that publishes them on loopback only."""
+    drain_s: float = DRAIN_S
+    """When told to stop: how long calls under way may still take."""
 
 
 class Serving(NamedTuple):
@@ -161,7 +164,7 @@ async def _everything(
         async with asyncio.TaskGroup() as group:
             others = [group.create_task(pages()), group.create_task(store())]
             if plan.agents:
-                await working(log, plan.agents, CONCURRENCY, False, on_record, stop)
+                await working(log, plan.agents, CONCURRENCY, False, on_record, stop, plan.drain_s)
             else:
                 await stop.wait()
             for task in others:

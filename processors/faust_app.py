@@ -254,12 +254,16 @@ async def _run(app: _App) -> signal.Signals:
     received: list[signal.Signals] = []
     stop = asyncio.Event()
 
+    loop = asyncio.get_running_loop()
+
     def on_signal(number: signal.Signals) -> None:
         received.append(number)
         stop.set()
+        for handled in (signal.SIGINT, signal.SIGTERM):  # a second signal is not held back
+            loop.remove_signal_handler(handled)
 
     for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, on_signal, number)
+        loop.add_signal_handler(number, on_signal, number)
     async with faust_app_running(app):
         await app.wait(stop.wait())
     if not received:

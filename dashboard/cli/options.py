@@ -36,6 +36,9 @@ Agents = Annotated[
     str | None,
     typer.Option("--agents", metavar="MODULES", help="Modules that define agents, as in my.agents,my.others."),
 ]
+Drain = Annotated[
+    float, typer.Option("--drain", min=0.0, help="When told to stop: seconds that calls under way may still take.")
+]
 FaultsGiven = Annotated[
     str | None,
     typer.Option(

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ledgent.dashboard.cli.options import DEFAULT_PORT, Agents, FaultsGiven, LogUrl, Port, StoreUrl
+from ledgent.dashboard.cli.options import DEFAULT_PORT, Agents, Drain, FaultsGiven, LogUrl, Port, StoreUrl
 
 if TYPE_CHECKING:
     import signal
@@ -12,17 +12,23 @@ if TYPE_CHECKING:
     from ledgent.dashboard.serving import Plan
 
 
-def up(agents: Agents = None, port: Port = DEFAULT_PORT, log: LogUrl = None, store: StoreUrl = None) -> None:
+def up(
+    agents: Agents = None,
+    port: Port = DEFAULT_PORT,
+    drain: Drain = 10.0,
+    log: LogUrl = None,
+    store: StoreUrl = None,
+) -> None:
     """Run everything in one place: the store that follows the log, a worker for your agents, the dashboard.
 
-    Ctrl-C stops it all; runs under way are handed over and go on with the next worker.
+    Ctrl-C stops it all; runs under way are handed over and go on with the next worker. A second one stops at once.
     """
     from ledgent.agent.loading import load_agents
     from ledgent.dashboard.logs import settings_for
     from ledgent.dashboard.serving import Plan
 
     settings = settings_for(log, store, agents)
-    _serve(Plan(settings, load_agents(settings.agents), port))
+    _serve(Plan(settings, load_agents(settings.agents), port, drain_s=drain))
 
 
 def dashboard(
@@ -48,9 +54,7 @@ def worker(
     agents: Agents = None,
     concurrency: Annotated[int, typer.Option("--concurrency", min=1, help="Runs at once.")] = 64,
     until_idle: Annotated[bool, typer.Option("--until-idle", help="Stop once no request is open.")] = False,
-    drain: Annotated[
-        float, typer.Option("--drain", min=0.0, help="When told to stop: seconds that calls under way may still take.")
-    ] = 10.0,
+    drain: Drain = 10.0,
     log: LogUrl = None,
     faults: FaultsGiven = None,
 ) -> None:
