@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from typing import Any, Self, TypeVar
 
-from ledgent.agent.models.port import Delta, Model, ModelFailure, ModelReply, ModelRequest
+from ledgent.agent.models.port import AskedTool, Delta, Model, ModelFailure, ModelReply, ModelRequest
 from ledgent.agent.models.retryable import RETRYABLE
 from ledgent.agent.spec import Definition
 from ledgent.agent.tools.context import ToolContext
@@ -110,16 +110,21 @@ class FaultyModel:
         """Whether the model is."""
         return self._model.priced()
 
-    async def complete(self, request: ModelRequest, on_delta: Callable[[Delta], None] | None = None) -> ModelReply:
+    async def complete(
+        self,
+        request: ModelRequest,
+        on_delta: Callable[[Delta], None] | None = None,
+        on_call: Callable[[AskedTool], None] | None = None,
+    ) -> ModelReply:
         """The answer, or a fault. Raises ModelFailure, and nothing else but asyncio.CancelledError."""
         kind = self._faults.of(request.call_id, request.attempt, request.body)
         if kind in (None, ErrorCode.TOOL_ERROR):
-            return await self._model.complete(request, on_delta)
+            return await self._model.complete(request, on_delta, on_call)
         if kind == HANG:
             await asyncio.sleep(min(request.timeout_s, _FOREVER_S))
             raise ModelFailure(_error(ErrorCode.TIMEOUT, f"no answer within {request.timeout_s:g} s"))
         if kind == LOST:
-            reply = await self._model.complete(request, on_delta)
+            reply = await self._model.complete(request, on_delta, on_call)
             error = _error(ErrorCode.CONNECTION, "the answer was lost on its way")
             raise ModelFailure(error, reply.usage, reply.cost_usd)
         raise ModelFailure(_error(ErrorCode(kind), kind))

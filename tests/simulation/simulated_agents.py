@@ -112,10 +112,21 @@ class SimulatedModel:
     def priced(self) -> bool:
         return True
 
-    async def complete(self, request: ModelRequest, on_delta: Callable[[Delta], None] | None = None) -> ModelReply:
+    async def complete(
+        self,
+        request: ModelRequest,
+        on_delta: Callable[[Delta], None] | None = None,
+        on_call: Callable[[AskedTool], None] | None = None,
+    ) -> ModelReply:
         world = WORLD.get()
         dice, moods = world.dice, world.moods
         world.begins(RUN.get(), request.call_id)
+        names = [dice.choice(sorted(ARGUMENTS)) for _ in range(dice.choice((0, 1, 1, 2, 3)))]
+        calls = tuple(AskedTool(f"c{n % 2}", name, dice.choice(ARGUMENTS[name])) for n, name in enumerate(names))
+        if self._spec.stream and on_call is not None:
+            for call in calls:
+                await asyncio.sleep(dice.choice((0.0, 0.3, 2.0)))
+                on_call(call)
         if dice.random() < moods.model_hangs:
             await asyncio.sleep(FOREVER_S)
         await asyncio.sleep(dice.choice((0.0, 0.3, 2.0)))
@@ -128,10 +139,9 @@ class SimulatedModel:
                 ErrorInfo(code=code, message=code, retryable=code in RETRYABLE, retry_after_s=after_s),
                 Usage(input_tokens=dice.choice((0, 20))),
             )
-        names = [dice.choice(sorted(ARGUMENTS)) for _ in range(dice.choice((0, 1, 1, 2, 3)))]
         return ModelReply(
             dice.choice(ANSWERS) if not names or dice.random() < 0.2 else None,
-            tuple(AskedTool(f"c{n % 2}", name, dice.choice(ARGUMENTS[name])) for n, name in enumerate(names)),
+            calls,
             usage=Usage(input_tokens=dice.randint(1, 80), output_tokens=dice.randint(0, 40)),
             cost_usd=dice.choice((0.0, 0.01, 0.1)),
         )

@@ -76,6 +76,7 @@ class ProcessWorker(Worker):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.loops: list[RunLoop] = []
+        self.stop = asyncio.Event()
 
     async def _claimed(self, request: AnyRequest) -> RunLoop | None:
         RUN.set(request.run_id)
@@ -176,7 +177,7 @@ class Play:
         async def main() -> None:
             log.beat()
             try:
-                await worker.work()
+                await worker.work(stop=worker.stop, drain_s=4.0)
             except LedgentError as error:
                 self._note(f"{process.name} stops: {error}")
             finally:
@@ -201,7 +202,7 @@ class Play:
         if self.loop.now >= CALM_AT_S or not living:
             return
         kind = self.dice.choice(self._process_kinds())
-        process, log, _, clock = self.dice.choice(living)
+        process, log, worker, clock = self.dice.choice(living)
         self._note(f"{process.name} {kind}")
         match kind:
             case "kill":
@@ -220,7 +221,9 @@ class Play:
                         if self.dice.random() < 0.3:
                             self.storage.up_for_grabs.add(run_id)
             case "leave":
-                if process.task is not None:
+                if self.dice.random() < 0.6:
+                    worker.stop.set()
+                elif process.task is not None:
                     process.task.cancel()
                 self._start_process()
             case "another":

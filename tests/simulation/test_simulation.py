@@ -20,6 +20,8 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 FEW = 10
 """For every check."""
 CHUNK = 55
+ELSEWHERE = {name for name in EVENT_CLASSES if name.startswith(("question.", "checkpoint.", "run.restored", "memory."))}
+"""What people ask for, rather than what happens to processes."""
 
 
 def test_nothing_that_is_promised_breaks_on_a_few_days() -> None:
@@ -62,7 +64,7 @@ def test_a_failing_day_is_told_with_the_command_that_plays_it_again() -> None:
 def test_the_days_have_in_them_what_they_are_made_for() -> None:
     days = [play(seed) for seed in range(120)]
     types = Counter(record.event.type for record in _records(days))
-    assert types.keys() == EVENT_CLASSES.keys()
+    assert types.keys() >= EVENT_CLASSES.keys() - ELSEWHERE
     assert types["tool_call.uncertain"] >= 5
     codes = {record.event.error.code for record in _records(days) if isinstance(record.event, ModelCallFailed)}
     assert codes >= set(ErrorCode) - {ErrorCode.UNKNOWN_AGENT}
