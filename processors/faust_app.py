@@ -259,8 +259,9 @@ async def _run(app: _App) -> signal.Signals:
     def on_signal(number: signal.Signals) -> None:
         received.append(number)
         stop.set()
-        for handled in (signal.SIGINT, signal.SIGTERM):  # a second signal is not held back
+        for handled in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(handled)
+            signal.signal(handled, signal.SIG_DFL)  # a second one ends it there and then: what it kept is on the broker
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, on_signal, number)

@@ -193,6 +193,24 @@ def test_its_health_is_red_while_the_broker_is_away_and_no_stop_waits_for_it(own
         worker.process.wait(PATIENCE_S)
 
 
+def test_a_second_ctrl_c_is_not_held_back_by_a_broker_that_is_away_and_nothing_is_left(
+    own_kafka: Broker, tmp_path: Path
+) -> None:
+    cluster = Cluster(own_kafka.address())
+    cluster.append(*Chain("a").start().records)
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    with working(cluster, tmp_path, LEDGENT_PROCESSORS_STOP_S="120", TMPDIR=str(temporary)) as worker:
+        wait_for(worker.fine, "its health is not fine", worker)
+        own_kafka.stop()
+        worker.process.send_signal(signal.SIGINT)
+        time.sleep(2.0)
+        assert worker.process.poll() is None, "it did not try to leave in good order"
+        worker.process.send_signal(signal.SIGINT)
+        assert worker.process.wait(20) == -signal.SIGINT
+        assert not list(temporary.iterdir())
+
+
 def test_fausts_own_command_runs_it_too(kafka: str, tmp_path: Path) -> None:
     cluster = Cluster(kafka)
     cluster.append(*Chain("a").start().records)

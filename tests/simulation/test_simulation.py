@@ -20,7 +20,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 FEW = 10
 """For every check."""
 CHUNK = 55
-ELSEWHERE = {name for name in EVENT_CLASSES if name.startswith(("question.", "checkpoint.", "run.restored", "memory."))}
+ELSEWHERE = {name for name in EVENT_CLASSES if name.startswith(("question.", "checkpoint.", "history."))}
 """What people ask for, rather than what happens to processes."""
 
 
