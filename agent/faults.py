@@ -15,6 +15,7 @@ from ledgent.agent.spec import Definition
 from ledgent.agent.tools.context import ToolContext
 from ledgent.agent.tools.function import Tool
 from ledgent.agent.tools.places import Turn
+from ledgent.agent.tools.results import Output
 from ledgent.agent.tools.toolkit import tools_of
 from ledgent.schemas.agents import ModelSpec
 from ledgent.schemas.errors import ErrorCode, ErrorInfo, ToolError, UsageError
@@ -142,7 +143,7 @@ class FaultyTool(Tool):
         self._tool = tool
         self._faults = faults
 
-    async def call(self, arguments: dict[str, Any], context: ToolContext, turn: Turn | None = None) -> str:
+    async def call(self, arguments: dict[str, Any], context: ToolContext, turn: Turn | None = None) -> Output:
         """As `Tool.call`, or a fault."""
         kind = self._faults.of(context.call_id, context.attempt, self.spec.name, sorted(arguments.items()))
         if kind in (None, LOST):

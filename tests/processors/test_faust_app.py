@@ -206,8 +206,12 @@ def test_a_second_ctrl_c_is_not_held_back_by_a_broker_that_is_away_and_nothing_i
         worker.process.send_signal(signal.SIGINT)
         time.sleep(2.0)
         assert worker.process.poll() is None, "it did not try to leave in good order"
-        worker.process.send_signal(signal.SIGINT)
-        assert worker.process.wait(20) == -signal.SIGINT
+        deadline = time.monotonic() + 60
+        while worker.process.poll() is None:  # where the machine is busy, it may not have seen the first one yet
+            assert time.monotonic() < deadline, "it held back a second Ctrl-C"
+            worker.process.send_signal(signal.SIGINT)
+            time.sleep(0.5)
+        assert worker.process.returncode == -signal.SIGINT
         assert not list(temporary.iterdir())
 
 
