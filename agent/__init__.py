@@ -17,9 +17,10 @@ from ledgent.agent.tools.mcp import mcp_tools
 from ledgent.agent.tools.read_result import read_result
 from ledgent.agent.tools.toolkit import Toolkit
 from ledgent.producers.files import File, Image
-from ledgent.schemas.agents import Limits, RetryPolicy
+from ledgent.schemas.agents import CircuitPolicy, Limits, RetryPolicy, Timeouts
 from ledgent.schemas.context import Summarize, Trim
 from ledgent.schemas.errors import ToolError
+from ledgent.schemas.recovery import Recovery
 from ledgent.schemas.terminators import AllOf, AnyOf, CostBudget, Deadline, StopWords, TokenBudget
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "AnyOf",
     "Attempts",
     "Call",
+    "CircuitPolicy",
     "CostBudget",
     "Deadline",
     "Delta",
@@ -40,6 +42,7 @@ __all__ = [
     "Memory",
     "MemoryTools",
     "OpenAIModel",
+    "Recovery",
     "Reply",
     "RetryPolicy",
     "RunResult",
@@ -47,6 +50,7 @@ __all__ = [
     "SqliteMemory",
     "StopWords",
     "Summarize",
+    "Timeouts",
     "TokenBudget",
     "Tool",
     "ToolContext",

@@ -60,7 +60,7 @@ def transcript(state: RunState, agent: AgentSpec, upto: int) -> str:
     """The messages before a place that are still sent, as a text; without the middle of long ones if it has to fit."""
     start = max(state.context.start, 1)
     messages = [as_sent(state.context, place, state.messages[place]) for place in range(start, upto)]
-    room, characters = room_in(agent), max((len(message.text or "") for message in messages), default=0)
+    room, characters = room_in(state, agent), max((len(message.text or "") for message in messages), default=0)
     while True:
         text = "\n\n".join(_lines(state, messages, characters))
         if room is None or tokens_in(text) <= room // 2 or characters <= LEAST_CHARACTERS:

@@ -5,7 +5,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from ledgent.agent.clock import Clock
 from ledgent.agent.models.port import AskedTool, Delta, Model, ModelFailure, ModelReply, ModelRequest
@@ -15,7 +15,7 @@ from ledgent.agent.tools.places import Places
 from ledgent.agent.tools.results import Wholes, told
 from ledgent.producers.blobs import DirectoryBlobs
 from ledgent.schemas.codec import MAX_TEXT_BYTES, cut_text, whole_characters
-from ledgent.schemas.errors import ErrorCode, ErrorInfo, ToolError
+from ledgent.schemas.errors import DeadlineKind, ErrorCode, ErrorInfo, ToolError
 from ledgent.schemas.events import (
     AnyEvent,
     ModelCallCompleted,
@@ -25,7 +25,6 @@ from ledgent.schemas.events import (
     ToolCallFailed,
     ToolCallStarted,
 )
-from ledgent.schemas.ports import Blobs
 from ledgent.schemas.values import ToolRequest
 
 MAX_MESSAGE_CHARACTERS = 8_000
@@ -56,19 +55,19 @@ class Outcome(NamedTuple):
 async def call_model(
     model: Model,
     started: ModelCallStarted,
-    body: bytes,
-    timeout_s: float,
+    request: ModelRequest,
+    left_of: Literal["run", "step"] | None,
     clock: Clock,
     on_delta: Callable[[Delta], None] | None,
     first_call: int = 0,
     on_request: Callable[[ToolRequest], None] | None = None,
-    blobs: Blobs | None = None,
 ) -> ModelCallCompleted | ModelCallFailed:
     """What came of asking the model. Raises only asyncio.CancelledError.
 
-    Its tool calls are numbered from `first_call` on; `on_request` is told of those that are whole before the answer is.
+    `left_of`: whose deadline the request's time-out is, where it is not the call's own. Its tool calls are numbered
+    from `first_call` on; `on_request` is told of those that are whole before the answer is.
     """
-    began = clock.monotonic()
+    began, timeout_s = clock.monotonic(), request.timeout_s
     told: list[AskedTool] = []
 
     def tell(call: AskedTool) -> None:
@@ -80,7 +79,6 @@ async def call_model(
     try:
         # The adapter's own time-out comes first and knows more; this one is for an adapter that keeps none.
         async with asyncio.timeout(timeout_s + SLACK_S) as deadline:
-            request = ModelRequest(started.call_id, started.attempt, body, timeout_s, blobs)
             reply = await model.complete(request, on_delta, tell if on_request is not None else None)
         if told != list(reply.tool_calls[: len(told)]):
             message = "the answer does not begin with the tool calls that it was made of"
@@ -89,6 +87,8 @@ async def call_model(
         return _completed(started, reply, first_call, (clock.monotonic() - began) * 1000)
     except ModelFailure as failure:
         error = failure.error.model_copy(update={"message": failure.error.message[:MAX_MESSAGE_CHARACTERS]})
+        if left_of is not None and error.deadline == "call":
+            error = _all_that_was_left(error, left_of)
         return ModelCallFailed(
             call_id=started.call_id,
             attempt=started.attempt,
@@ -101,7 +101,8 @@ async def call_model(
         _unless_stopped(defect)
         if isinstance(defect, TimeoutError) and deadline.expired():
             message = f"the model did not answer within {timeout_s:g} s and was given up"
-            error = ErrorInfo(code=ErrorCode.TIMEOUT, message=message, retryable=True)
+            error = ErrorInfo(code=ErrorCode.TIMEOUT, message=message, retryable=True, deadline="call")
+            error = _all_that_was_left(error, left_of)
         else:
             error = _defect("the model adapter", defect)
         return ModelCallFailed(
@@ -124,6 +125,7 @@ async def call_tool(
     on_checkpoint: Callable[[str], None] | None = None,
     wait_s: float = WAIT_S,
     wholes: Wholes | None = None,
+    left_of: Literal["run", "step"] | None = None,
 ) -> ToolCallCompleted | ToolCallFailed:
     """What came of calling the tool, within the `left_s` that the run has. Raises only asyncio.CancelledError.
 
@@ -163,10 +165,14 @@ async def call_tool(
         _unless_stopped(raised)
         if isinstance(raised, TimeoutError) and deadline.expired():
             message = f"{started.name} did not return within {allowed_s:g} s and was given up"
+            kind: DeadlineKind = "tool"
             if waiting and turn is not None:
                 waited_s = min(wait_s, left_s)
                 message = f"{started.name} was not called: {turn.waits_for} was not free within {waited_s:g} s"
-            error = ErrorInfo(code=ErrorCode.TIMEOUT, message=message, retryable=True)
+                kind = "wait"
+            error = ErrorInfo(code=ErrorCode.TIMEOUT, message=message, retryable=True, deadline=kind)
+            if left_s < (wait_s if waiting else tool.spec.timeout_s):
+                error = _all_that_was_left(error, left_of)
         else:
             error = _defect(started.name, raised, ErrorCode.TOOL_ERROR, retryable=True)
     return ToolCallFailed(
@@ -269,6 +275,13 @@ def _unless_stopped(raised: BaseException) -> None:
     task = asyncio.current_task()
     if isinstance(raised, asyncio.CancelledError) and task is not None and task.cancelling():
         raise raised
+
+
+def _all_that_was_left(error: ErrorInfo, left_of: Literal["run", "step"] | None) -> ErrorInfo:
+    """The error, when what passed was the deadline of the run or the step."""
+    if left_of is None:
+        return error
+    return error.model_copy(update={"message": f"{error.message}: the {left_of}'s time is up", "deadline": left_of})
 
 
 def _defect(

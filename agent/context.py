@@ -36,7 +36,7 @@ def model_call(state: RunState, agent: AgentSpec, call_id: str, attempt: int) ->
     """An attempt at a model call, or what has to come before it so that its request fits."""
     if isinstance(state.model_call, SummaryCall):
         return AskSummary(call_id, attempt, state.model_call.upto)
-    policy, room = agent.context, room_in(agent)
+    policy, room = agent.context, room_in(state, agent)
     if policy is not None and room is not None:
         tokens, allowed = tokens_sent(state), policy.at * room
         if tokens > allowed and (instead := _reduced(state, agent, policy, tokens, allowed, refused=False)):
@@ -48,7 +48,7 @@ def after_last_failure(state: RunState, agent: AgentSpec, call: ModelCall, error
     """What follows on a call that is not made again as it was: a shorter request where that helps, or the run's end."""
     if isinstance(call, SummaryCall):
         return _without_summary(state, agent, call)
-    policy, room = agent.context, room_in(agent)
+    policy, room = agent.context, room_in(state, agent)
     begun = bool(state.tool_calls)  # it had been answering already: its length was not what it failed of
     if policy is None or error.code is not ErrorCode.CONTEXT_OVERFLOW or begun:
         return Record(RunFailed(error=error))

@@ -3,20 +3,13 @@
 import difflib
 from collections.abc import Iterator
 
-from ledgent.agent.commands import (
-    AskApproval,
-    AskUser,
-    CallTool,
-    CheckOutput,
-    Command,
-    Record,
-    ScheduleRetry,
-)
+from ledgent.agent.commands import AskApproval, AskUser, CallModel, CallTool, CheckOutput, Command, Record
 from ledgent.agent.context import after_last_failure, after_summary, model_call
-from ledgent.agent.limits import before_model_call, before_tool_calls, out_of_time, seconds_left, tool_calls_left
+from ledgent.agent.limits import before_model_call, before_tool_calls, out_of_time, tool_calls_left
 from ledgent.agent.policies.react import thought_in
+from ledgent.agent.resilience.recovering import TOOL_RETRY, after_failed_model_call, paused
 from ledgent.agent.terminators import terminated
-from ledgent.schemas.agents import AgentSpec, RetryPolicy, ToolSpec
+from ledgent.schemas.agents import AgentSpec, ToolSpec
 from ledgent.schemas.errors import ErrorCode, ErrorInfo
 from ledgent.schemas.events import (
     ModelCallFailed,
@@ -29,15 +22,9 @@ from ledgent.schemas.events import (
     ToolCallRejected,
     ToolCallUncertain,
 )
+from ledgent.schemas.fallbacks import model_in_use, models_of
 from ledgent.schemas.state import Assistant, ModelCall, Phase, RunState, Status, SummaryCall, ToolCall
 
-TOOL_RETRY = RetryPolicy()
-"""The pauses between a tool's attempts; how many there are is the tool's own."""
-
-LONGEST_PAUSE_S = 86_400.0
-"""Between two attempts, whatever the other side asked for: it may write any number."""
-MOST_DOUBLINGS = 100
-"""Of a pause's bound; far beyond any that is waited for, and within what a float holds."""
 LONGEST_NAME = 200
 """Characters of an unknown tool's name that are compared and told."""
 
@@ -66,7 +53,7 @@ def decide(state: RunState) -> tuple[Command, ...]:
 
 def may_begin_early(state: RunState, agent: AgentSpec) -> bool:
     """Whether tool calls begin while the model is still answering: nothing stands between the answer and its calls."""
-    return agent.model.stream and agent.policy == "tool_loop" and state.limits.repeats is None
+    return models_of(agent)[model_in_use(state)].stream and agent.policy == "tool_loop" and state.limits.repeats is None
 
 
 def _given_up(state: RunState, agent: AgentSpec) -> Iterator[Command]:
@@ -113,19 +100,19 @@ def _about_model_call(state: RunState, agent: AgentSpec, call: ModelCall) -> tup
     if isinstance(call, SummaryCall) and call.phase is Phase.SETTLED:
         return (after_summary(state, agent, call),)
     error = call.error or ErrorInfo(code=ErrorCode.INTERNAL, message="failed without an error")
-    retry = agent.model.retry
+    follows = after_failed_model_call(state, agent, call, error)
     if state.tool_calls:  # the next attempt is told what they gave
-        if error.retryable and call.attempt < retry.attempts:
+        if not isinstance(follows, Record) or not isinstance(follows.event, RunFailed):
             return _about_tool_calls(state, agent)
         if any(tool_call.phase is Phase.RUNNING for tool_call in state.tool_calls.values()):
             return ()
     if error.retryable and (late := out_of_time(state)):
         return (Record(late),)
-    if not error.retryable or call.attempt >= retry.attempts:
+    if isinstance(follows, CallModel):
+        return _ask_model(state, agent, *follows)
+    if isinstance(follows, Record) and isinstance(follows.event, RunFailed):
         return (after_last_failure(state, agent, call, error),)
-    if error.code is ErrorCode.INTERRUPTED:
-        return _ask_model(state, agent, call.call_id, call.attempt + 1)
-    return (_retry(state, call.call_id, call.attempt, error, retry),)
+    return (follows,)
 
 
 def _about_tool_calls(state: RunState, agent: AgentSpec) -> tuple[Command, ...]:
@@ -159,7 +146,7 @@ def _about_tool_calls(state: RunState, agent: AgentSpec) -> tuple[Command, ...]:
             if call.error.code is ErrorCode.INTERRUPTED:
                 commands.append(CallTool(call_id, call.attempt + 1))
             else:
-                commands.append(_retry(state, call_id, call.attempt, call.error, TOOL_RETRY))
+                commands.append(paused(state, call_id, call.attempt, call.error, TOOL_RETRY))
     if answering or commands or any(call.phase in _BUSY for call in calls):
         return tuple(commands)
     if held_back:
@@ -201,15 +188,6 @@ def _ask_model(state: RunState, agent: AgentSpec, call_id: str, attempt: int) ->
     """Unless the run has reached a bound: looked at before each attempt, so a run overruns by at most one call."""
     end = before_model_call(state)
     return (model_call(state, agent, call_id, attempt) if end is None else Record(end),)
-
-
-def _retry(state: RunState, call_id: str, attempt: int, error: ErrorInfo, policy: RetryPolicy) -> ScheduleRetry:
-    """Anything up to a bound that doubles ("full jitter"), not less than was asked for, not past the run's deadline."""
-    least = min(max(error.retry_after_s or 0.0, 0.0), LONGEST_PAUSE_S)
-    most = max(least, min(policy.max_s, policy.first_s * 2.0 ** min(attempt - 1, MOST_DOUBLINGS)))
-    if (left := seconds_left(state)) is not None:
-        least, most = min(least, max(left, 0.0)), min(most, max(left, 0.0))
-    return ScheduleRetry(call_id, attempt + 1, least, most, error.code)
 
 
 def _unknown(agent: AgentSpec, call: ToolCall) -> ToolCallRejected:

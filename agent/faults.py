@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, Self, TypeVar
 
 from ledgent.agent.models.port import AskedTool, Delta, Model, ModelFailure, ModelReply, ModelRequest
-from ledgent.agent.models.retryable import RETRYABLE
 from ledgent.agent.spec import Definition
 from ledgent.agent.tools.context import ToolContext
 from ledgent.agent.tools.function import Tool
@@ -19,6 +18,7 @@ from ledgent.agent.tools.results import Output
 from ledgent.agent.tools.toolkit import tools_of
 from ledgent.schemas.agents import ModelSpec
 from ledgent.schemas.errors import ErrorCode, ErrorInfo, ToolError, UsageError
+from ledgent.schemas.recovery import RETRYABLE
 
 HANG = "hang"
 """No answer, until the call's own time is up."""

@@ -1,8 +1,9 @@
 """What has been decided, on its way to the log: each command as a record, and the calls that begin once it is durable.
 No decisions, no waiting."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from functools import partial
+from typing import Any, Literal
 
 from ledgent.agent.carry_out import MAX_MESSAGE_CHARACTERS, Intent, Outcome, call_model, call_tool
 from ledgent.agent.clock import Clock
@@ -18,10 +19,16 @@ from ledgent.agent.commands import (
     ScheduleRetry,
 )
 from ledgent.agent.decide import may_begin_early
-from ledgent.agent.limits import seconds_left
-from ledgent.agent.models.port import Delta
+from ledgent.agent.limits import time_left
+from ledgent.agent.models.port import Delta, ModelRequest
 from ledgent.agent.output import InvalidOutput
 from ledgent.agent.render import Renderer, request_digest
+from ledgent.agent.resilience.breaker import Call, Named, circuit_of_model, circuit_of_tool, through
+from ledgent.agent.resilience.bulkhead import within
+from ledgent.agent.resilience.metered import Metered
+from ledgent.agent.resilience.rates import Wait
+from ledgent.agent.resilience.recovering import LONGEST_PAUSE_S, longer
+from ledgent.agent.resilience.shared import shared_of
 from ledgent.agent.spec import Definition
 from ledgent.agent.tools.asking import question_in
 from ledgent.agent.tools.function import InvalidArguments, Tool
@@ -32,15 +39,20 @@ from ledgent.schemas.events import (
     AnyEvent,
     ApprovalRequested,
     CheckpointSaved,
+    ModelCallCompleted,
+    ModelCallFailed,
     ModelCallStarted,
     ModelCallToolRequested,
     OutputAccepted,
     OutputRejected,
+    RateLimitWaited,
     RetryScheduled,
     ToolCallRejected,
     ToolCallStarted,
 )
-from ledgent.schemas.ports import Blobs
+from ledgent.schemas.fallbacks import model_in_use, models_of
+from ledgent.schemas.ports import Blobs, System
+from ledgent.schemas.sent import BYTES_PER_TOKEN
 from ledgent.schemas.values import ToolRequest
 
 GRACE_S = 0.005
@@ -61,6 +73,7 @@ class Intents:
         on_delta: Callable[[Delta], None] | None,
         set_timer: SetTimer,
         post: Callable[[Outcome], None],
+        log: System,
         blobs: Blobs,
     ) -> None:
         self.starting: list[Intent] = []
@@ -72,7 +85,10 @@ class Intents:
         self._set_timer = set_timer
         self._post = post
         self._blobs = blobs
-        self._renderer: Renderer | None = None
+        self._log = log
+        self._shared = shared_of(log)
+        self._renderers: dict[int, Renderer] = {}
+        """By which of the agent's models is asked."""
 
     def record(self, command: Command, cause: int) -> None:
         match command:
@@ -108,42 +124,61 @@ class Intents:
     def _intend_model_call(self, call_id: str, attempt: int, cause: int, upto: int | None = None) -> None:
         """With `upto` it is for a summary, of which nobody is told piece by piece: it is no answer."""
         spec = self._writer.state.agent or self._agent.spec
-        if self._renderer is None:
-            self._renderer = Renderer(spec)
-        state, answers = self._writer.state, upto is None
-        body = self._renderer.request(state) if upto is None else self._renderer.summary(state, upto)
+        index = model_in_use(self._writer.state)
+        model = models_of(spec)[index]
+        if index not in self._renderers:
+            self._renderers[index] = Renderer(spec, model)
+        state, renderer, answers = self._writer.state, self._renderers[index], upto is None
+        body = renderer.request(state) if upto is None else renderer.summary(state, upto)
+        rates, tokens = self._shared.rates(model, self._clock.monotonic()), len(body) // BYTES_PER_TOKEN
+        waits = rates.wait((state.run_id, call_id, attempt), tokens, self._clock.monotonic())
+        if waits is not None:
+            self._wait_for_turn(call_id, attempt, upto, waits, cause)
+            return
         event = ModelCallStarted(
             call_id=call_id,
             attempt=attempt,
-            provider=spec.model.provider,
-            model=spec.model.name,
+            provider=model.provider,
+            model=model.name,
             request_digest=request_digest(body),
             purpose="answer" if answers else "summary",
             upto=upto,
         )
         span = (call_id, attempt)
         seq = self._writer.record(event, cause, *span).seq
-        timeout_s = self._within_deadline(spec.model.timeout_s)
-        asked = state.model_call.asked if state.model_call else 0
+        state = self._writer.state
+        times = longer(state, spec)
+        timeout_s, left_of = self._within_deadline(model.timeout_s * times)
+        first_call = state.model_call.asked if state.model_call else 0
 
         def on_request(request: ToolRequest) -> None:
             requested = ModelCallToolRequested(call_id=call_id, attempt=attempt, request=request)
             self._post(Outcome(requested, seq, span))
 
+        asked = ModelRequest(call_id, attempt, body, timeout_s, times, self._blobs)
         early = on_request if answers and may_begin_early(state, spec) else None
-        call = partial(
-            call_model,
-            self._agent.live_model,
-            event,
-            body,
-            timeout_s,
-            self._clock,
-            self._on_delta if answers else None,
-            asked,
-            early,
-            self._blobs,
-        )
-        self.starting.append(Intent(call, event, seq, span))
+        on_delta = self._on_delta if answers else None
+        live = Metered(self._agent.live_model_of(index, model), rates, tokens, self._clock)
+
+        def ask(
+            request: ModelRequest, left_of: Literal["run", "step"] | None
+        ) -> Coroutine[Any, Any, ModelCallCompleted | ModelCallFailed]:
+            return call_model(live, event, request, left_of, self._clock, on_delta, first_call, early)
+
+        places = self._shared.places(model)
+        if places is None:
+            call: Call = partial(ask, asked, left_of)
+        else:
+            call = partial(within, places, ask, asked, left_of, time_left(state))
+        self.starting.append(Intent(self._through(circuit_of_model(model), call, event), event, seq, span))
+
+    def _wait_for_turn(self, call_id: str, attempt: int, upto: int | None, waits: Wait, cause: int) -> None:
+        delay_s = min(waits.delay_s, LONGEST_PAUSE_S)
+        if (ends := time_left(self._writer.state)) is not None:
+            delay_s = min(delay_s, max(0.0, ends.left_s))  # then the run ends, and need not wait for that
+        event = RateLimitWaited(call_id=call_id, attempt=attempt, delay_s=delay_s, reason=waits.reason, upto=upto)
+        span = (call_id, attempt, "turn", self._writer.state.seq)
+        self._set_timer(delay_s, self._writer.record(event, cause, *span).seq, span)
 
     def _ask_approval(self, call_id: str, cause: int) -> None:
         request = self._writer.state.tool_calls[call_id].request
@@ -186,7 +221,7 @@ class Intents:
             idempotency_key=f"{self._writer.state.run_id}/{call_id}",
         )
         seq = self._writer.record(event, cause, *span).seq
-        run_id, left_s = self._writer.state.run_id, self._within_deadline(float("inf"))
+        run_id, (left_s, left_of) = self._writer.state.run_id, self._within_deadline(float("inf"))
 
         def save(name: str) -> None:
             self._post(Outcome(CheckpointSaved(name=name, call_id=call_id), seq, span))
@@ -195,22 +230,25 @@ class Intents:
         wholes = Wholes(self._writer.state.wholes, self._blobs, can_read)
         call = partial(
             call_tool,
-            tool,
-            event,
-            arguments,
-            run_id,
-            left_s,
-            self._clock,
-            self._agent.threads,
-            self._on_delta,
-            save,
+            *(tool, event, arguments, run_id, left_s, self._clock, self._agent.threads, self._on_delta, save),
             wholes=wholes,
+            left_of=left_of,
         )
-        self.starting.append(Intent(call, event, seq, span))
+        circuit = circuit_of_tool(self._agent.spec, tool.spec)
+        self.starting.append(Intent(self._through(circuit, call, event), event, seq, span))
 
-    def _within_deadline(self, timeout_s: float) -> float:
-        left = seconds_left(self._writer.state)
-        return timeout_s if left is None else max(0.0, min(timeout_s, left + GRACE_S))
+    def _through(self, named: Named | None, call: Call, started: ModelCallStarted | ToolCallStarted) -> Call:
+        """The call, as its circuit allows."""
+        if named is None:
+            return call
+        return partial(through, self._shared.circuits.get(named), call, started, self._log, self._clock)
+
+    def _within_deadline(self, timeout_s: float) -> tuple[float, Literal["run", "step"] | None]:
+        """At most so many seconds; and whose deadline that is, where it is not the call's own."""
+        ends = time_left(self._writer.state)
+        if ends is None or ends.left_s + GRACE_S >= timeout_s:
+            return timeout_s, None
+        return max(0.0, ends.left_s + GRACE_S), ends.of
 
 
 def _span_of(event: AnyEvent) -> tuple[str | int, ...]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import Literal, NamedTuple
 
 import orjson
 
@@ -39,20 +40,49 @@ def tool_calls_left(state: RunState) -> int | None:
 
 
 def out_of_time(state: RunState) -> RunLimited | None:
-    """How the run ends because its time is up."""
-    left = seconds_left(state)
-    if left is None or left > 0 or state.limits.seconds is None:
+    """How the run ends because its time, or its step's, is up."""
+    ends = time_left(state)
+    if ends is None or ends.left_s > 0:
         return None
-    bound = state.limits.seconds
-    return RunLimited(limit="seconds", bound=bound, used=bound - left)
+    limit: Literal["seconds", "step_seconds"] = "seconds" if ends.of == "run" else "step_seconds"
+    return RunLimited(limit=limit, bound=ends.bound_s, used=ends.bound_s - ends.left_s)
+
+
+class TimeLeft(NamedTuple):
+    """Until the nearer of the run's and the step's deadline."""
+
+    left_s: float
+    """Below 0: it has passed."""
+    of: Literal["run", "step"]
+    bound_s: float
+
+
+def time_left(state: RunState) -> TimeLeft | None:
+    """None without a deadline."""
+    limits, now = state.limits, state.now
+    if (limits.seconds is None and limits.step_seconds is None) or now is None:
+        return None
+    ends = list[TimeLeft]()
+    if limits.seconds is not None and state.started_at is not None:
+        left = state.started_at + timedelta(seconds=limits.seconds) - now
+        ends.append(TimeLeft(left.total_seconds(), "run", limits.seconds))
+    if limits.step_seconds is not None and state.step_at is not None and _within_step(state):
+        left = state.step_at + timedelta(seconds=limits.step_seconds) - now
+        ends.append(TimeLeft(left.total_seconds(), "step", limits.step_seconds))
+    return min(ends, default=None)
 
 
 def seconds_left(state: RunState) -> float | None:
-    """Until the run's deadline, seconds; None without one."""
-    if state.limits.seconds is None or state.started_at is None or state.now is None:
-        return None
-    deadline = state.started_at + timedelta(seconds=state.limits.seconds)
-    return (deadline - state.now).total_seconds()
+    """Until the nearer deadline, seconds; None without one."""
+    ends = time_left(state)
+    return None if ends is None else ends.left_s
+
+
+def _within_step(state: RunState) -> bool:
+    """Whether a step is under way, or its last tool call has only just settled."""
+    if state.model_call is not None or state.tool_calls:
+        return True
+    return bool(state.messages) and isinstance(state.messages[-1], ToolResult)
 
 
 def seconds_used(state: RunState) -> float:

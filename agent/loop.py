@@ -60,8 +60,8 @@ class RunLoop:
         self._clock = clock
         self._writer = RunWriter(log, state, guard, clock, on_record)
         self._incoming: asyncio.Queue[Outcome | AnyRequest | Leaving] = asyncio.Queue()
-        post = self._incoming.put_nowait
-        self._intents = Intents(agent, self._writer, clock, on_delta, self._set_timer, post, blobs or DirectoryBlobs())
+        post, keep = self._incoming.put_nowait, blobs or DirectoryBlobs()
+        self._intents = Intents(agent, self._writer, clock, on_delta, self._set_timer, post, log, keep)
         self._calls: set[asyncio.Task[None]] = set()
         self._timers: list[asyncio.TimerHandle] = []
         self._in_hand: list[str] = []

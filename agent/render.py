@@ -7,8 +7,9 @@ import orjson
 
 from ledgent.agent.abridged import as_sent, first_as_sent, instructions_of, transcript
 from ledgent.agent.policies import react
-from ledgent.schemas.agents import AgentSpec
-from ledgent.schemas.state import Context, RunState, message_as_json, with_files
+from ledgent.schemas.agents import AgentSpec, ModelSpec
+from ledgent.schemas.state import Context, RunState
+from ledgent.schemas.state_json import message_as_json, with_files
 
 OF_ANSWERS = frozenset(
     {
@@ -26,14 +27,14 @@ OF_ANSWERS = frozenset(
 
 
 class Renderer:
-    """Renders the requests of one run; keeps the bytes of messages already rendered.
+    """Renders one run's requests to one model; keeps the bytes of messages already rendered.
 
     Those change only when less is sent from then on.
     """
 
-    def __init__(self, agent: AgentSpec) -> None:
-        fixed: dict[str, Any] = {"model": agent.model.name, **agent.model.parameters}
-        if agent.model.stream:
+    def __init__(self, agent: AgentSpec, model: ModelSpec) -> None:
+        fixed: dict[str, Any] = {"model": model.name, **model.parameters}
+        if model.stream:
             fixed["stream"] = True
             fixed["stream_options"] = {"include_usage": True}
         self._agent = agent

@@ -116,9 +116,10 @@ def start_request(
 def check_priced(agent: Definition, limits: Limits | None) -> None:
     """Raises UsageError when a cost is limited that nobody could count."""
     limited = agent.limits.cost_usd is not None or (limits is not None and limits.cost_usd is not None)
-    if limited and not agent.live_model.priced():
+    unknown = [model.spec.name for model in agent.live_models if not model.priced()] if limited else []
+    if unknown:
         raise UsageError(
-            f"agent {agent.name}: cost_usd is limited but the price of {agent.live_model.spec.name} is not known: "
+            f"agent {agent.name}: cost_usd is limited but the price of {' and '.join(unknown)} is not known: "
             "pass prices= to the model"
         )
 

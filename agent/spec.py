@@ -9,14 +9,15 @@ from functools import cached_property
 from typing import Any, Literal, Self
 
 from ledgent.agent.models.port import Model
-from ledgent.agent.models.resolve import model_from
+from ledgent.agent.models.resolve import model_for, model_from
 from ledgent.agent.output import OutputType
 from ledgent.agent.tools.function import Tool
 from ledgent.agent.tools.places import Places
 from ledgent.agent.tools.toolkit import Toolkit, tools_of
-from ledgent.schemas.agents import AgentSpec, Limits
+from ledgent.schemas.agents import AgentSpec, Limits, ModelSpec
 from ledgent.schemas.context import Summarize, Trim
 from ledgent.schemas.errors import UsageError
+from ledgent.schemas.recovery import Recovery
 from ledgent.schemas.terminators import Terminator
 
 DEFAULT_LIMITS = Limits(steps=50)
@@ -52,6 +53,12 @@ class Definition:
     """
     context: Summarize | Trim | None = Summarize()
     """What happens before a request grows too long for the model; None: the model refuses it, and the run fails."""
+    recovery: Sequence[Recovery] = ()
+    """What is done after model calls that failed with these codes, instead of the usual (docs/resilience.md)."""
+    fallbacks: Sequence[str | Model] = ()
+    """Models that are asked in this order once the first is given up for a call (docs/resilience.md)."""
+    fallback_s: float = 60.0
+    """For so long new calls go to the fallback too, before they try the first model again."""
     threads: Places = field(init=False, repr=False, compare=False)
     _tools: dict[str, Tool] = field(init=False, repr=False, compare=False)
 
@@ -64,6 +71,8 @@ class Definition:
             raise UsageError(f"agent {self.name}: text_protocol=True needs policy='react'")
         if self.context is not None and not isinstance(self.context, Summarize | Trim):
             raise UsageError(f"agent {self.name}: context is Summarize(), Trim() or None, not {self.context!r}")
+        if len({row.code for row in self.recovery}) != len(self.recovery):
+            raise UsageError(f"agent {self.name}: two rows of recovery= are for the same code")
         made = tools_of(self.tools)
         tools = {tool.spec.name: tool for tool in made}
         if len(tools) != len(made):
@@ -81,6 +90,18 @@ class Definition:
         return model_from(self.model)
 
     @cached_property
+    def live_models(self) -> tuple[Model, ...]:
+        """The model that answers, and its fallbacks."""
+        return (self.live_model, *map(model_from, self.fallbacks))
+
+    def live_model_of(self, index: int, frozen: ModelSpec) -> Model:
+        """The model of that place; one made from what a run froze of it, where this agent has no such place any more.
+
+        Raises UsageError.
+        """
+        return self.live_models[index] if index < len(self.live_models) else model_for(frozen)
+
+    @cached_property
     def spec(self) -> AgentSpec:
         """What a run freezes of this agent."""
         return AgentSpec(
@@ -95,6 +116,9 @@ class Definition:
             output=self.output_type.spec if self.output_type else None,
             conversational=self.conversational,
             context=self.context,
+            recovery=tuple(self.recovery),
+            fallbacks=tuple(model.spec for model in self.live_models[1:]),
+            fallback_s=self.fallback_s,
         )
 
     def tool(self, name: str) -> Tool | None:

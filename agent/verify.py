@@ -36,9 +36,11 @@ from ledgent.schemas.events import (
     ModelCallFailed,
     ModelCallStarted,
     ModelCallToolRequested,
+    ModelFellBack,
     OutputAccepted,
     OutputRejected,
     QuestionAsked,
+    RateLimitWaited,
     RetryScheduled,
     RunCancelled,
     RunClaimed,
@@ -54,6 +56,7 @@ from ledgent.schemas.events import (
     ToolCallStarted,
     ToolCallUncertain,
 )
+from ledgent.schemas.fallbacks import model_in_use, models_of
 from ledgent.schemas.ports import Head, History
 from ledgent.schemas.run import evolve
 from ledgent.schemas.state import RunState
@@ -63,8 +66,10 @@ _DECIDED = (
     ContextSummarized,
     ContextTrimmed,
     ModelCallStarted,
+    ModelFellBack,
     OutputAccepted,
     OutputRejected,
+    RateLimitWaited,
     QuestionAsked,
     RetryScheduled,
     RunCancelled,
@@ -165,7 +170,7 @@ class _Check:
         self._claimed = False
         self._cut_short = False
         self._decisions = 0
-        self._renderer: Renderer | None = None
+        self._renderers: dict[int, Renderer] = {}
 
     def certificate(
         self,
@@ -264,6 +269,10 @@ class _Check:
                 return {"call_id": call_id, "attempt": attempt, **self._asked(None)}, found
             case AskSummary(call_id, attempt, upto), ModelCallStarted():
                 return {"call_id": call_id, "attempt": attempt, **self._asked(upto)}, found
+            case CallModel(call_id, attempt), RateLimitWaited():
+                return {"call_id": call_id, "attempt": attempt, "upto": None}, found
+            case AskSummary(call_id, attempt, upto), RateLimitWaited():
+                return {"call_id": call_id, "attempt": attempt, "upto": upto}, found
             case CallTool(call_id, attempt), ToolCallStarted():
                 request = self._state.tool_calls[call_id].request
                 return {
@@ -296,12 +305,14 @@ class _Check:
     def _asked(self, upto: int | None) -> dict[str, Any]:
         agent = self._state.agent
         assert agent is not None, "a model is called only by a run that has started"
-        if self._renderer is None:
-            self._renderer = Renderer(agent)
-        state, renderer = self._state, self._renderer
+        index = model_in_use(self._state)
+        model = models_of(agent)[index]
+        if index not in self._renderers:
+            self._renderers[index] = Renderer(agent, model)
+        state, renderer = self._state, self._renderers[index]
         return {
-            "provider": agent.model.provider,
-            "model": agent.model.name,
+            "provider": model.provider,
+            "model": model.name,
             "request_digest": request_digest(
                 renderer.request(state) if upto is None else renderer.summary(state, upto)
             ),

@@ -9,6 +9,7 @@ from ledgent.agent.clock import Clock, SystemClock
 from ledgent.agent.current import RUN_ID
 from ledgent.agent.fork import Shared, shared_at
 from ledgent.agent.loop import RunLoop
+from ledgent.agent.resilience.shared import follow
 from ledgent.agent.running import attended_loop, check_priced
 from ledgent.agent.spec import Definition
 from ledgent.agent.writing import OnRecord, RunWriter
@@ -81,6 +82,7 @@ class Worker:
         Raises LogFull, LogUnavailable: a worker without a log stops.
         """
         known = frozenset(self._agents)
+        following = asyncio.create_task(follow(self._log, self._log.writer, self._clock))
         try:
             async with asyncio.TaskGroup() as group:
                 leaving = group.create_task(self._leave(stop, drain_s)) if stop is not None else None
@@ -104,6 +106,8 @@ class Worker:
                         )
         except BaseExceptionGroup as group:
             raise group.exceptions[0] from None
+        finally:
+            following.cancel()
 
     async def _leave(self, stop: asyncio.Event, drain_s: float) -> None:
         """Tells the loops at once: `work` may be waiting for requests."""

@@ -32,7 +32,8 @@ from ledgent.agent.verify import verify
 from ledgent.producers.opening import open_log
 from ledgent.schemas.ports import Log
 from ledgent.schemas.run import replay
-from ledgent.schemas.state import RunState, ToolResult, as_json
+from ledgent.schemas.state import RunState, ToolResult
+from ledgent.schemas.state_json import as_json
 
 CHAT_ROLES = ("system", "user", "assistant", "tool")
 

@@ -10,7 +10,8 @@ from ledgent.schemas.errors import BadRecord, UsageError
 from ledgent.schemas.events import CheckpointSaved, ToolCallCompleted
 from ledgent.schemas.ports import Blobs
 from ledgent.schemas.run import evolve
-from ledgent.schemas.state import RunState, as_json
+from ledgent.schemas.state import RunState
+from ledgent.schemas.state_json import as_json
 
 
 class RunView(NamedTuple):

@@ -22,10 +22,12 @@ from ledgent.schemas.events import (
     ModelCallFailed,
     ModelCallStarted,
     ModelCallToolRequested,
+    ModelFellBack,
     OutputAccepted,
     OutputRejected,
     QuestionAnswered,
     QuestionAsked,
+    RateLimitWaited,
     RetryScheduled,
     RunCancelled,
     RunCancelRequested,
@@ -66,6 +68,8 @@ _TONES = {
     "context.summarized": "odd",
     "context.trimmed": "odd",
     "retry.scheduled": "odd",
+    "model.fell_back": "odd",
+    "rate_limit.waited": "odd",
     "run.limited": "odd",
     "run.cancelled": "odd",
     "run.cancel_requested": "odd",
@@ -154,6 +158,10 @@ class Timeline:
                 return _explained(event.error) + _attempt(event.attempt)
             case RetryScheduled():
                 return f"attempt {event.attempt} in {took(event.delay_s * 1000)}, after {event.code}"
+            case RateLimitWaited():
+                return f"attempt {event.attempt} in {took(event.delay_s * 1000)}, for the rate limit ({event.reason})"
+            case ModelFellBack():
+                return f"{event.from_model} is given up after {event.reason}: {event.to_model} is asked next"
             case _:
                 return what_of_the_run(event)
 

@@ -47,7 +47,8 @@ async def working(
         await worker.work(until_idle=until_idle, stop=stop, drain_s=drain_s)
     finally:
         for agent in agents.values():
-            await agent.live_model.aclose()
+            for model in agent.live_models:
+                await model.aclose()
 
 
 async def until_signal(doing: Awaitable[None], stop: asyncio.Event | None = None) -> signal.Signals | None:
@@ -82,8 +83,8 @@ def key_warning(agents: Iterable[Agent]) -> str | None:
     """What to say where agents will need an API key that is not there."""
     if os.environ.get("OPENAI_API_KEY") or os.environ.get("OPENAI_BASE_URL"):
         return None
-    specs = [(agent.name, agent.live_model.spec) for agent in agents]
-    needing = [name for name, model in specs if model.provider == "openai" and model.base_url is None]
+    specs = [(agent.name, model.spec) for agent in agents for model in agent.live_models]
+    needing = dict.fromkeys(name for name, model in specs if model.provider == "openai" and model.base_url is None)
     if not needing:
         return None
     return (

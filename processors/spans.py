@@ -25,6 +25,7 @@ from ledgent.schemas.events import (
     ModelCallFailed,
     ModelCallStarted,
     QuestionAnswered,
+    RateLimitWaited,
     RetryScheduled,
     RunCancelled,
     RunCancelRequested,
@@ -170,6 +171,9 @@ def project(spans: RunSpans, record: Recorded) -> tuple[SpanRow, ...]:
         case RetryScheduled():
             wait = _opened(spans, envelope, Kind.RETRY_WAIT, event.call_id, event.attempt, event.code)
             return (changed(wait, {"status": str(SpanStatus.WAITING), "error_code": str(event.code)}),)
+        case RateLimitWaited():
+            wait = _opened(spans, envelope, Kind.RETRY_WAIT, event.call_id, event.attempt, "rate_limit")
+            return (changed(wait, {"status": str(SpanStatus.WAITING)}),)
         case TimerFired():
             waited = spans.open.get(envelope.span_id)
             return (_closed(waited, envelope, SpanStatus.OK),) if waited else ()

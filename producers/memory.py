@@ -6,11 +6,13 @@ import time
 from collections.abc import Iterator, Sequence
 
 from ledgent.producers.identity import new_writer
+from ledgent.producers.system_chain import SystemChain
 from ledgent.schemas.acceptance import Guard, Verdict, advance, judge
 from ledgent.schemas.codec import Envelope, Stored, read_envelope
 from ledgent.schemas.errors import ConcurrentAppend, RequestRefused
 from ledgent.schemas.ports import Head, Positioned
 from ledgent.schemas.requests import AnyRequest, StartRun, decode_request, encode_request
+from ledgent.schemas.system_events import AnySystemEvent
 
 POLL_S = 0.01
 
@@ -29,6 +31,7 @@ class MemoryStorage:
         self.taken: dict[str, str] = {}
         self.done: dict[str, str | None] = {}
         self.alive: set[str] = set()
+        self.system: list[Stored] = []
 
 
 class MemoryLog:
@@ -40,6 +43,7 @@ class MemoryLog:
         self.storage = storage or MemoryStorage()
         self.writer = new_writer()
         self.storage.alive.add(self.writer)
+        self._chain = SystemChain(self.writer)
 
     async def append(
         self, records: Sequence[Stored], *, accept: AnyRequest | None = None, finish: Sequence[str] = ()
@@ -162,6 +166,13 @@ class MemoryLog:
 
     def ends(self) -> dict[int, int]:
         return {0: len(self.storage.records) - 1}
+
+    async def announce(self, event: AnySystemEvent) -> None:
+        self.storage.system.append(self._chain.next(event)[1])
+
+    def announced(self, after: int | None, limit: int) -> list[Positioned]:
+        first = max(0, len(self.storage.system) - limit) if after is None else after + 1
+        return [Positioned(0, at, it) for at, it in enumerate(self.storage.system[first : first + limit], first)]
 
     def close(self) -> None:
         self.storage.alive.discard(self.writer)

@@ -17,23 +17,24 @@ from ledgent.producers.group_commit import GroupCommit
 from ledgent.producers.identity import new_writer
 from ledgent.producers.liveness import Liveness
 from ledgent.producers.sqlite_errors import translated
+from ledgent.producers.sqlite_file import open_file, prepare
 from ledgent.producers.sqlite_tables import (
-    TABLES,
     guard_of,
     insert_request,
     judge_records,
+    system_records,
     take_requests,
     write_records,
 )
+from ledgent.producers.system_chain import SystemChain
 from ledgent.schemas.codec import Stored, whole_characters
 from ledgent.schemas.errors import LogUnavailable
 from ledgent.schemas.ports import Head, Positioned
 from ledgent.schemas.requests import AnyRequest, decode_request, encode_request
+from ledgent.schemas.system_events import AnySystemEvent
 
 HEARTBEAT_S = 2.0
 DEAD_AFTER_S = 10.0
-BUSY_S = 30.0
-"""How long to wait for a lock that another process has on the file."""
 POLL_S = 0.05
 """How long another process's commit may go unseen; this process's own are seen at once."""
 
@@ -49,13 +50,14 @@ class SqliteLog:
         self.path = path
         self.url = f"sqlite:///{path}"
         self.writer = new_writer()
+        self._chain = SystemChain(self.writer)
         self._liveness = Liveness(dead_after_s)
         self._local = threading.local()
         self._readers: list[sqlite3.Connection] = []
         self._readers_waiting: set[threading.Lock] = set()
         self._sleepers: set[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = set()
         self._closed = False
-        _prepare(path)
+        prepare(path)
         self._commits = GroupCommit(self._connect, self._beat, heartbeat_s)
         self._commits.on_commit = self._wake
 
@@ -113,6 +115,12 @@ class SqliteLog:
             lambda connection: connection.executemany(
                 "UPDATE requests SET taken_by = NULL WHERE request_id = ? AND taken_by = ?", rows
             )
+        )
+
+    async def announce(self, event: AnySystemEvent) -> None:
+        stored = self._chain.next(event)[1]
+        await self._commits.do(
+            lambda connection: connection.execute("INSERT INTO system (body, digest) VALUES (?, ?)", stored)
         )
 
     def lost(self) -> frozenset[str]:
@@ -221,6 +229,10 @@ class SqliteLog:
         ((last,),) = self._read(lambda connection: connection.execute("SELECT max(position) FROM records").fetchall())
         return {0: (last or 0) - 1}
 
+    def announced(self, after: int | None, limit: int) -> list[Positioned]:
+        rows = self._read(lambda connection: system_records(connection, after, limit))
+        return [Positioned(0, position - 1, Stored(body, digest)) for position, body, digest in rows]
+
     def close(self) -> None:
         if self._closed:
             return
@@ -234,7 +246,7 @@ class SqliteLog:
     # connections ----------------------------------------------------------------------------------------------------
 
     def _connect(self) -> sqlite3.Connection:
-        return _open(self.path)
+        return open_file(self.path)
 
     def _read(self, query: Callable[[sqlite3.Connection], Any]) -> Any:
         """Runs a read on this thread's own connection."""
@@ -266,45 +278,3 @@ class SqliteLog:
         for loop, event in tuple(self._sleepers):
             with contextlib.suppress(RuntimeError):  # that loop has been closed
                 loop.call_soon_threadsafe(event.set)
-
-
-def _open(path: Path) -> sqlite3.Connection:
-    try:
-        connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
-        connection.execute("PRAGMA synchronous = FULL")
-    except sqlite3.Error as error:
-        raise translated(error, str(path)) from error
-    return connection
-
-
-def _prepare(path: Path) -> None:
-    """Makes the file, its folder and tables where they are missing."""
-    if path.is_dir():
-        raise LogUnavailable(f"{path} is a directory: name a file, like LEDGENT_LOG=sqlite:///{path}/log.db")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.parent.name == ".ledgent" and not (ignored := path.parent / ".gitignore").exists():
-            ignored.write_text("*\n")
-    except OSError as error:
-        raise LogUnavailable(f"the log's folder {path.parent} cannot be made: {error.strerror}") from error
-    connection = _open(path)
-    try:
-        _switch_to_wal(connection)
-        connection.executescript(TABLES)
-    except sqlite3.Error as error:
-        raise translated(error, str(path)) from error
-    finally:
-        connection.close()
-
-
-def _switch_to_wal(connection: sqlite3.Connection) -> None:
-    """As long as several processes do so at once, SQLite refuses all but one, at once and whatever its time-out."""
-    deadline = time.monotonic() + BUSY_S
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-            return
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
-                raise
-            time.sleep(0.01)

@@ -42,6 +42,7 @@ CREATE TABLE IF NOT EXISTS requests (
 );
 CREATE INDEX IF NOT EXISTS requests_by_run ON requests (run_id);
 CREATE INDEX IF NOT EXISTS open_requests ON requests (position) WHERE done = 0;
+CREATE TABLE IF NOT EXISTS system (position INTEGER PRIMARY KEY, body BLOB NOT NULL, digest TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS processes (writer TEXT PRIMARY KEY, counter INTEGER NOT NULL) WITHOUT ROWID;
 """
 
@@ -141,6 +142,16 @@ def insert_request(connection: sqlite3.Connection, request: AnyRequest, body: by
         "INSERT INTO requests (request_id, run_id, agent, starts, body, taken_by) VALUES (?, ?, ?, ?, ?, ?)",
         (request.request_id, run_id, agent, isinstance(request, StartRun), body, taken_by),
     )
+
+
+def system_records(connection: sqlite3.Connection, after: int | None, limit: int) -> list[tuple[int, bytes, str]]:
+    """Position, body and digest of the system records after this offset, in order; None: of the last ones."""
+    if after is None:
+        rows = connection.execute("SELECT * FROM system ORDER BY position DESC LIMIT ?", (limit,)).fetchall()
+        return rows[::-1]
+    return connection.execute(
+        "SELECT * FROM system WHERE position > ? ORDER BY position LIMIT ?", (after + 1, limit)
+    ).fetchall()
 
 
 def take_requests(

@@ -6,6 +6,7 @@ from pydantic import Field, JsonValue
 
 from ledgent.schemas.context import Summarize, Trim
 from ledgent.schemas.frozen import Frozen
+from ledgent.schemas.recovery import Recovery
 from ledgent.schemas.terminators import Terminator
 
 
@@ -25,6 +26,11 @@ class Limits(Frozen):
     """The same tool with the same arguments in a row; one more ends the run before it is made."""
     idle_steps: int | None = Field(default=None, ge=1)
     """Rounds of tool calls in a row that brought nothing new: each call had been made, with the same result."""
+    step_seconds: float | None = Field(default=None, gt=0)
+    """Wall time of a step: a model call with all its attempts, and the tool calls of its answer.
+
+    Counted anew once a person has answered a question, or whether a call is allowed.
+    """
 
 
 class RetryPolicy(Frozen):
@@ -38,6 +44,29 @@ class RetryPolicy(Frozen):
     """Attempts in all, the first included."""
     first_s: float = Field(default=0.5, ge=0)
     max_s: float = Field(default=30.0, ge=0)
+
+
+class Timeouts(Frozen):
+    """How long each part of a model call over HTTP may take; the whole has `ModelSpec.timeout_s`."""
+
+    connect_s: float = Field(default=10.0, gt=0)
+    """Until the connection stands, name and TLS included."""
+    first_token_s: float = Field(default=60.0, gt=0)
+    """From the request to the first piece of a streamed answer."""
+    between_tokens_s: float = Field(default=60.0, gt=0)
+    """From one piece of a streamed answer to the next."""
+
+
+class CircuitPolicy(Frozen):
+    """When calls are no longer made for a while: a share of those in a rolling window has failed."""
+
+    calls: int = Field(default=10, ge=1)
+    """In the window, before their failures count."""
+    rate: float = Field(default=0.5, gt=0, le=1)
+    """The share of them that has failed."""
+    window_s: float = Field(default=60.0, gt=0)
+    open_s: float = Field(default=30.0, gt=0)
+    """Then one call is let through: as it goes, calls are made again, or refused for as long once more."""
 
 
 class ModelSpec(Frozen):
@@ -55,6 +84,15 @@ class ModelSpec(Frozen):
     retry: RetryPolicy = RetryPolicy()
     context_window: int | None = Field(default=None, ge=1)
     """The most tokens that a request and its answer may have together; None: not known."""
+    timeouts: Timeouts = Timeouts()
+    circuit: CircuitPolicy | None = CircuitPolicy()
+    """For all calls to this model by one process; None: they are made whatever became of others."""
+    requests_per_minute: int | None = Field(default=None, ge=1)
+    """Of all runs of one process; None: what the provider's headers say, if anything."""
+    tokens_per_minute: int | None = Field(default=None, ge=1)
+    """The same of tokens; a call's are guessed before it is made."""
+    concurrency: int | None = Field(default=None, ge=1)
+    """Calls to it at once in one process; None: no bound."""
 
 
 class ToolSpec(Frozen):
@@ -77,6 +115,10 @@ class ToolSpec(Frozen):
     """Calls of it at once in one process; None: no bound."""
     resources: tuple[str, ...] = ()
     """What it needs for itself: calls that name the same do not overlap in one process."""
+    service: str | None = None
+    """The external service behind it: tools that name the same share a circuit."""
+    circuit: CircuitPolicy | None = None
+    """When it is no longer called for a while; None: only a tool with a service has a circuit, the usual one."""
     asks: bool = False
     """Whether a call of it is a question to the user: it is not made, and the answer is its result."""
     max_result_chars: int = Field(default=50_000, ge=1)
@@ -113,6 +155,12 @@ class AgentSpec(Frozen):
     """Whether an answer without tool calls waits for the next message instead of ending the run."""
     context: Summarize | Trim | None = Field(default=None, discriminator="type")
     """What happens before a request grows too long for the model; None: the model refuses it."""
+    recovery: tuple[Recovery, ...] = ()
+    """Rows of its own instead of the table's (schemas/recovery.py)."""
+    fallbacks: tuple[ModelSpec, ...] = ()
+    """Asked in this order once the model is given up for a call (schemas/fallbacks.py)."""
+    fallback_s: float = Field(default=60.0, ge=0, le=1e9)
+    """For so long new calls go to the fallback too, before they try the first model again."""
 
     def tool(self, name: str) -> ToolSpec | None:
         """The tool of that name."""

@@ -3,12 +3,11 @@
 Each reducer returns the fields that change, by name.
 """
 
-from datetime import timedelta
 from typing import Any
 
 from msgspec.structs import replace
 
-from ledgent.schemas import sent
+from ledgent.schemas import sent, waits
 from ledgent.schemas.codec import Envelope
 from ledgent.schemas.errors import ErrorCode, ErrorInfo
 from ledgent.schemas.events import (
@@ -23,9 +22,7 @@ from ledgent.schemas.events import (
     OutputRejected,
     QuestionAnswered,
     QuestionAsked,
-    RetryScheduled,
     ThoughtRecorded,
-    TimerFired,
     ToolCallCompleted,
     ToolCallFailed,
     ToolCallRejected,
@@ -54,14 +51,18 @@ Changes = dict[str, Any]
 REQUESTED, RUNNING, SETTLED = Phase.REQUESTED, Phase.RUNNING, Phase.SETTLED
 
 
-def model_call_started(state: RunState, event: ModelCallStarted, _: Envelope) -> Changes:
+def model_call_started(state: RunState, event: ModelCallStarted, envelope: Envelope) -> Changes:
+    call = state.model_call
+    changes = waits.begun(state, envelope) if call is None else {}
     if event.purpose == "summary":
-        return sent.summary_started(state, event)
-    spent = state.spent
+        return changes | sent.summary_started(state, event)
+    if call is None:
+        changes["model_call"] = ModelCall(event.call_id, event.attempt)
+    else:  # a further attempt, or one that had to wait
+        changes["model_call"] = sent.started_again(call, event.attempt)
     if event.attempt == 1:
-        spent = replace(spent, steps=spent.steps + 1)
-    asked = state.model_call.asked if state.model_call else 0
-    return {"model_call": ModelCall(event.call_id, event.attempt, asked=asked), "spent": spent}
+        changes["spent"] = replace(state.spent, steps=state.spent.steps + 1)
+    return changes
 
 
 def model_call_tool_requested(state: RunState, event: ModelCallToolRequested, _: Envelope) -> Changes:
@@ -97,10 +98,9 @@ def model_call_completed(state: RunState, event: ModelCallCompleted, _: Envelope
 
 
 def model_call_failed(state: RunState, event: ModelCallFailed, _: Envelope) -> Changes:
-    asked = state.model_call.asked if state.model_call else 0
-    failed = ModelCall(event.call_id, event.attempt, Phase.FAILED, event.error, asked=asked)
-    if isinstance(state.model_call, SummaryCall):
-        failed = replace(state.model_call, phase=Phase.FAILED, error=event.error)
+    call = state.model_call or ModelCall(event.call_id)
+    timeouts = call.timeouts + (event.error.code is ErrorCode.TIMEOUT)
+    failed = replace(call, attempt=event.attempt, phase=Phase.FAILED, error=event.error, timeouts=timeouts)
     changes: Changes = {"model_call": failed, "spent": _with_usage(state.spent, event.usage, event.cost_usd)}
     if state.tool_calls:
         # What has not begun is dropped: nobody knows how the answer would have gone on.
@@ -166,13 +166,13 @@ def approval_requested(state: RunState, event: ApprovalRequested, _: Envelope) -
     return _now(state, event.call_id, Phase.HELD)
 
 
-def approval_granted(state: RunState, event: ApprovalGranted, _: Envelope) -> Changes:
-    applied = {"applied": state.applied.append(event.request_id), **awake(state)}
+def approval_granted(state: RunState, event: ApprovalGranted, envelope: Envelope) -> Changes:
+    applied = {"applied": state.applied.append(event.request_id), "step_at": envelope.at, **awake(state)}
     return {**applied, **_now(state, event.call_id, Phase.DUE)}
 
 
-def approval_denied(state: RunState, event: ApprovalDenied, _: Envelope) -> Changes:
-    applied = {"applied": state.applied.append(event.request_id), **awake(state)}
+def approval_denied(state: RunState, event: ApprovalDenied, envelope: Envelope) -> Changes:
+    applied = {"applied": state.applied.append(event.request_id), "step_at": envelope.at, **awake(state)}
     return {**applied, **_settled(state, event.call_id, event.message)}
 
 
@@ -181,33 +181,9 @@ def question_asked(state: RunState, event: QuestionAsked, _: Envelope) -> Change
     return {"tool_calls": {**state.tool_calls, event.call_id: asking}}
 
 
-def question_answered(state: RunState, event: QuestionAnswered, _: Envelope) -> Changes:
-    applied = {"applied": state.applied.append(event.request_id), **awake(state)}
+def question_answered(state: RunState, event: QuestionAnswered, envelope: Envelope) -> Changes:
+    applied = {"applied": state.applied.append(event.request_id), "step_at": envelope.at, **awake(state)}
     return {**applied, **_settled(state, event.call_id, event.text)}
-
-
-def retry_scheduled(state: RunState, event: RetryScheduled, envelope: Envelope) -> Changes:
-    waiting: dict[str, Any] = {
-        "phase": Phase.WAITING,
-        "timer_seq": envelope.seq,
-        "due_at": envelope.at + timedelta(seconds=event.delay_s),
-    }
-    spent = replace(state.spent, retries=state.spent.retries + 1)
-    if state.model_call and state.model_call.call_id == event.call_id:
-        return {"model_call": replace(state.model_call, **waiting), "spent": spent}
-    call = replace(state.tool_calls[event.call_id], **waiting)
-    return {"tool_calls": {**state.tool_calls, event.call_id: call}, "spent": spent}
-
-
-def timer_fired(state: RunState, event: TimerFired, _: Envelope) -> Changes:
-    if state.model_call and state.model_call.timer_seq == event.timer_seq:
-        return {"model_call": replace(state.model_call, phase=Phase.DUE)}
-    due = {
-        call_id: replace(call, phase=Phase.DUE)
-        for call_id, call in state.tool_calls.items()
-        if call.timer_seq == event.timer_seq and call.phase is Phase.WAITING
-    }
-    return {"tool_calls": {**state.tool_calls, **due}}
 
 
 def tool_may_retry(state: RunState, call: ToolCall, error: ErrorInfo) -> bool:

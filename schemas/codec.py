@@ -16,7 +16,8 @@ import orjson
 from pydantic import ValidationError
 
 from ledgent.schemas.errors import RecordTooLarge, UnknownEventType, UnreadableRecord
-from ledgent.schemas.events import EVENT_CLASSES, AnyEvent, Event
+from ledgent.schemas.events import EVENT_CLASSES, AnyEvent
+from ledgent.schemas.frozen import Event
 from ledgent.schemas.values import Cut
 
 MAX_RECORD_BYTES = 900_000

@@ -29,6 +29,7 @@ LedgentError                    exit code 1
 """
 
 from enum import StrEnum
+from typing import Literal
 
 from ledgent.schemas.frozen import Frozen
 
@@ -183,10 +184,16 @@ class ErrorCode(StrEnum):
     INTERRUPTED = "interrupted"
     """The process that made the call went away before its outcome was recorded."""
     TOO_LARGE = "too_large"
+    CIRCUIT_OPEN = "circuit_open"
+    """The call was not made: too many of its kind have failed lately."""
     MISSING_FILE = "missing_file"
     """The bytes of a file in the conversation could not be read from the blob store."""
     INTERNAL = "internal"
     """A defect in code that ledgent called, or in ledgent itself."""
+
+
+DeadlineKind = Literal["connect", "first_token", "between_tokens", "call", "tool", "wait", "step", "run"]
+"""`call`, `tool`: the whole attempt; `wait`: for what a tool call needs to begin; `step`, `run`: their limits."""
 
 
 class ErrorInfo(Frozen):
@@ -201,3 +208,5 @@ class ErrorInfo(Frozen):
     """The wait that the other side asked for, seconds."""
     status: int | None = None
     """The HTTP status, where there was one."""
+    deadline: DeadlineKind | None = None
+    """Which deadline passed, where it was one."""

@@ -12,13 +12,16 @@ from pydantic import Field
 from ledgent.schemas.agents import AgentSpec, Limits
 from ledgent.schemas.context_events import ContextSummarized as ContextSummarized
 from ledgent.schemas.context_events import ContextTrimmed as ContextTrimmed
-from ledgent.schemas.errors import ErrorCode, ErrorInfo
+from ledgent.schemas.errors import ErrorInfo
 from ledgent.schemas.frozen import Event as Event
 from ledgent.schemas.people_events import ApprovalDenied as ApprovalDenied
 from ledgent.schemas.people_events import ApprovalGranted as ApprovalGranted
 from ledgent.schemas.people_events import ApprovalRequested as ApprovalRequested
 from ledgent.schemas.people_events import QuestionAnswered as QuestionAnswered
 from ledgent.schemas.people_events import QuestionAsked as QuestionAsked
+from ledgent.schemas.resilience_events import ModelFellBack as ModelFellBack
+from ledgent.schemas.resilience_events import RateLimitWaited as RateLimitWaited
+from ledgent.schemas.resilience_events import RetryScheduled as RetryScheduled
 from ledgent.schemas.sharing_events import CheckpointSaved as CheckpointSaved
 from ledgent.schemas.sharing_events import HistoryShared as HistoryShared
 from ledgent.schemas.values import Cut, ForkedFrom, Part, ToolRequest, Usage
@@ -105,7 +108,7 @@ class RunLimited(Event):
     """The run reached a bound before it was done."""
 
     type: Literal["run.limited"] = "run.limited"
-    limit: Literal["steps", "tokens", "cost_usd", "seconds", "tool_calls", "repeats", "idle_steps"]
+    limit: Literal["steps", "tokens", "cost_usd", "seconds", "tool_calls", "repeats", "idle_steps", "step_seconds"]
     bound: float
     used: float
 
@@ -257,20 +260,6 @@ class ToolCallUncertain(Event):
     """What the model is told."""
 
 
-# resilience ---------------------------------------------------------------------------------------------------------
-
-
-class RetryScheduled(Event):
-    type: Literal["retry.scheduled"] = "retry.scheduled"
-    call_id: str
-    attempt: int
-    """The attempt that the wait is for."""
-    delay_s: float
-    """Drawn once and recorded, so that a replay is exact."""
-    code: ErrorCode
-    """Why the attempt before it failed."""
-
-
 AnyEvent = (
     RunClaimed
     | RunStarted
@@ -305,6 +294,8 @@ AnyEvent = (
     | CheckpointSaved
     | HistoryShared
     | RetryScheduled
+    | ModelFellBack
+    | RateLimitWaited
 )
 
 EVENT_CLASSES: dict[str, type[AnyEvent]] = {cls.model_fields["type"].default: cls for cls in AnyEvent.__args__}

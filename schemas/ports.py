@@ -6,6 +6,7 @@ from typing import NamedTuple, Protocol
 from ledgent.schemas.acceptance import Guard
 from ledgent.schemas.codec import Stored
 from ledgent.schemas.requests import AnyRequest
+from ledgent.schemas.system_events import AnySystemEvent
 
 
 class Positioned(NamedTuple):
@@ -114,7 +115,19 @@ class Requests(Protocol):
         ...
 
 
-class Log(Appender, History, Feed, Requests, Protocol):
+class System(Protocol):
+    """What processes say of themselves, in a stream beside the runs."""
+
+    async def announce(self, event: AnySystemEvent) -> None:
+        """Durable when it returns. Raises LogFull, LogUnavailable."""
+        ...
+
+    def announced(self, after: int | None, limit: int) -> list[Positioned]:
+        """The system records after this offset, in order; None: the last ones. Does not wait."""
+        ...
+
+
+class Log(Appender, History, Feed, Requests, System, Protocol):
     """The whole log."""
 
     url: str

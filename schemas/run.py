@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
-from ledgent.schemas import calls, sent
+from ledgent.schemas import calls, sent, waits
 from ledgent.schemas.acceptance import ACCEPTED, BROKEN, Guard, advance, judge
 from ledgent.schemas.calls import Changes
 from ledgent.schemas.codec import Envelope, Recorded, Stored, decode_payload, split
@@ -178,7 +178,7 @@ _REDUCERS: dict[str, Callable[[RunState, Any, Envelope], Changes]] = {
     "message.received": _message_received,
     "run.end_requested": _run_end_requested,
     "run.cancel_requested": _run_cancel_requested,
-    "timer.fired": calls.timer_fired,
+    "timer.fired": waits.timer_fired,
     "run.completed": _run_completed,
     "run.failed": _run_failed,
     "run.cancelled": _run_cancelled,
@@ -204,6 +204,8 @@ _REDUCERS: dict[str, Callable[[RunState, Any, Envelope], Changes]] = {
     "question.answered": calls.question_answered,
     "checkpoint.saved": _checkpoint_saved,
     "history.shared": _history_shared,
-    "retry.scheduled": calls.retry_scheduled,
+    "retry.scheduled": waits.retry_scheduled,
+    "model.fell_back": waits.model_fell_back,
+    "rate_limit.waited": waits.rate_limit_waited,
 }
 assert _REDUCERS.keys() == EVENT_CLASSES.keys(), "every event needs a reducer"

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from ledgent.schemas.agents import AgentSpec
 from ledgent.schemas.codec import Envelope
 from ledgent.schemas.events import ContextSummarized, ContextTrimmed, ModelCallCompleted, ModelCallStarted
+from ledgent.schemas.fallbacks import model_in_use, models_of
 from ledgent.schemas.state import Assistant, Context, Message, ModelCall, Phase, RunState, SummaryCall
 
 BYTES_PER_TOKEN = 4
@@ -50,9 +51,10 @@ def tokens_sent(state: RunState) -> int:
     return known + sum(map(tokens_of, state.messages[context.counted :]))
 
 
-def room_in(agent: AgentSpec) -> int | None:
-    """How many tokens a request may take: the window, less what is asked for the answer; None: not known."""
-    window, parameters = agent.model.context_window, agent.model.parameters
+def room_in(state: RunState, agent: AgentSpec) -> int | None:
+    """How many tokens the next request may take: the window, less what is asked for the answer; None: not known."""
+    model = models_of(agent)[model_in_use(state)]
+    window, parameters = model.context_window, model.parameters
     if window is None:
         return None
     answer = parameters.get("max_completion_tokens") or parameters.get("max_tokens")
@@ -71,11 +73,17 @@ def answered(state: RunState, event: ModelCallCompleted) -> Context:
 def summary_started(state: RunState, event: ModelCallStarted) -> dict[str, Any]:
     """The answer's call that was refused for its length waits behind it, if there is one."""
     before, context = state.model_call, state.context
-    refused = before.refused if isinstance(before, SummaryCall) else before
     if event.attempt == 1:
         context = replace(context, summaries=context.summaries + 1)
-    call = SummaryCall(event.call_id, event.attempt, upto=event.upto or 0, refused=refused)
+    if isinstance(before, SummaryCall):
+        return {"model_call": started_again(before, event.attempt), "context": context}
+    call = SummaryCall(event.call_id, event.attempt, upto=event.upto or 0, refused=before)
     return {"model_call": call, "context": context}
+
+
+def started_again(call: ModelCall, attempt: int) -> ModelCall:
+    """A further attempt at the call, or one that had to wait."""
+    return replace(call, attempt=attempt, phase=Phase.RUNNING, error=None, timer_seq=None, due_at=None)
 
 
 def context_summarized(state: RunState, event: ContextSummarized, _: Envelope) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What is said of the processes, not of a run: alerts and dead letters, on a stream of their own. No clock, no I/O.
+"""What is said of the processes, not of a run: alerts, dead letters, circuits; a stream of their own. No clock, no I/O.
 
 Such a record has the envelope of any other. Its `run_id` is `system:` and its writer, who alone writes that chain and
 never claims it; which run it is about is in the payload. As with events, a class exists only once some code emits it.
@@ -10,8 +10,8 @@ import orjson
 from pydantic import ValidationError
 
 from ledgent.schemas.codec import Envelope, Stored, read_envelope
-from ledgent.schemas.errors import UnknownEventType, UnreadableRecord
-from ledgent.schemas.events import Event
+from ledgent.schemas.errors import ErrorCode, UnknownEventType, UnreadableRecord
+from ledgent.schemas.frozen import Event
 
 
 class AlertRaised(Event):
@@ -46,7 +46,36 @@ class RecordDeadLettered(Event):
     """None: not even that can be read."""
 
 
-AnySystemEvent = AlertRaised | AlertResolved | RecordDeadLettered
+class CircuitOpened(Event):
+    """Too many calls have failed: this circuit's are refused, by every process that hears of it."""
+
+    type: Literal["circuit.opened"] = "circuit.opened"
+    circuit: str
+    """Of what: `model:provider/name`, `tool:agent/name`, `service:name`."""
+    calls: int
+    """In the window."""
+    failures: int
+    open_s: float
+    """Until one call is let through, to see."""
+    reason: ErrorCode
+    """Of the last failure."""
+
+
+class CircuitHalfOpened(Event):
+    """One call is let through; what comes of it decides."""
+
+    type: Literal["circuit.half_opened"] = "circuit.half_opened"
+    circuit: str
+
+
+class CircuitClosed(Event):
+    """Calls are made again."""
+
+    type: Literal["circuit.closed"] = "circuit.closed"
+    circuit: str
+
+
+AnySystemEvent = AlertRaised | AlertResolved | RecordDeadLettered | CircuitOpened | CircuitHalfOpened | CircuitClosed
 
 SYSTEM_EVENT_CLASSES: dict[str, type[AnySystemEvent]] = {
     cls.model_fields["type"].default: cls for cls in AnySystemEvent.__args__

@@ -10,8 +10,8 @@ from math import isfinite
 from typing import Any, NamedTuple
 
 from ledgent.agent.models.port import ModelFailure
-from ledgent.agent.models.retryable import RETRYABLE
-from ledgent.schemas.errors import ErrorCode, ErrorInfo
+from ledgent.schemas.errors import DeadlineKind, ErrorCode, ErrorInfo
+from ledgent.schemas.recovery import RETRYABLE
 
 STATUSES: dict[int, ErrorCode] = {
     401: ErrorCode.AUTH,
@@ -35,6 +35,9 @@ NAMED_IN_TEXT = re.compile(r'"(?:code|type|status)"\s*:\s*"?([\w.-]+)')
 
 ANSWERS = frozenset({"choices", "content", "delta", "content_block"})
 """Fields that an answer or a piece of one has, and an error has not."""
+
+
+_HAPPENED = {ErrorCode.CONNECTION: "the connection failed to", ErrorCode.TIMEOUT: "no connection in time to"}
 
 
 class Said(NamedTuple):
@@ -80,9 +83,10 @@ class ErrorTable(NamedTuple):
             (ErrorCode.CONNECTION, True),
         )
         reason = next((text for text in map(str, reversed(chain)) if text), type(raised).__name__)
-        what = "the connection failed to" if code is ErrorCode.CONNECTION else "no usable answer from"
+        what = _HAPPENED.get(code, "no usable answer from")
         message = self.with_hint(code, f"{what} {where}: {cut(reason)}")
-        return ErrorInfo(code=code, message=message, retryable=retryable)
+        deadline: DeadlineKind | None = "connect" if code is ErrorCode.TIMEOUT else None
+        return ErrorInfo(code=code, message=message, retryable=retryable, deadline=deadline)
 
     def with_hint(self, code: ErrorCode, message: str) -> str:
         """The message, and what mends it."""
@@ -119,6 +123,7 @@ def exceptions() -> tuple[tuple[tuple[type[BaseException], ...], ErrorCode, bool
 
     return (
         ((ssl.SSLCertVerificationError, aiohttp.ClientConnectorCertificateError), ErrorCode.CONNECTION, False),
+        ((aiohttp.ConnectionTimeoutError,), ErrorCode.TIMEOUT, True),
         ((httpx2.InvalidURL, aiohttp.InvalidURL), ErrorCode.INVALID_REQUEST, False),
         ((ContentEncodingError, aiohttp.ClientResponseError), ErrorCode.MALFORMED_RESPONSE, True),
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import JsonValue, ValidationError
 
+from ledgent.agent.models.allowance import allowance_of
 from ledgent.agent.models.contents import with_contents
 from ledgent.agent.models.failures import is_error
 from ledgent.agent.models.port import AskedTool, Delta, ModelFailure, ModelReply, ModelRequest
@@ -16,8 +17,8 @@ from ledgent.agent.models.prices import Bill, Price, bill_at, price_of
 from ledgent.agent.models.reading import parse
 from ledgent.agent.models.streaming import EventData, Streamed
 from ledgent.agent.models.windows import window_of
-from ledgent.schemas.agents import ModelSpec, RetryPolicy
-from ledgent.schemas.errors import ErrorCode, ErrorInfo, UsageError
+from ledgent.schemas.agents import CircuitPolicy, ModelSpec, RetryPolicy, Timeouts
+from ledgent.schemas.errors import DeadlineKind, ErrorCode, ErrorInfo, UsageError
 from ledgent.schemas.values import Usage
 
 if TYPE_CHECKING:
@@ -65,6 +66,11 @@ class HttpModel(ABC):
         prices: Price | None = None,
         provider: str | None = None,
         context_window: int | None = None,
+        timeouts: Timeouts = Timeouts(),  # noqa: B008  # frozen
+        circuit: CircuitPolicy | None = CircuitPolicy(),  # noqa: B008  # frozen
+        requests_per_minute: int | None = None,
+        tokens_per_minute: int | None = None,
+        concurrency: int | None = None,
     ) -> None:
         # What makes HTTP calls takes most of a second to import: only a program with such a model shall wait for it.
         from ledgent.agent.models.http_wire import Wire, address_fault
@@ -83,6 +89,11 @@ class HttpModel(ABC):
                 timeout_s=timeout_s,
                 retry=retry,
                 context_window=window_of(name) if context_window is None else context_window,
+                timeouts=timeouts,
+                circuit=circuit,
+                requests_per_minute=requests_per_minute,
+                tokens_per_minute=tokens_per_minute,
+                concurrency=concurrency,
             )
         except ValidationError as error:
             first = error.errors()[0]
@@ -90,7 +101,7 @@ class HttpModel(ABC):
         self._own_price = prices
         self._price = prices or price_of(name)
         self._service = self._find_service()
-        self._wire = Wire(self._service, base_url, api_key)
+        self._wire = Wire(self._service, base_url, api_key, timeouts.connect_s)
 
     def __repr__(self) -> str:
         at = f", base_url={self._spec.base_url!r}" if self._spec.base_url else ""
@@ -117,16 +128,20 @@ class HttpModel(ABC):
         streamed.on_call = on_call
         try:
             async with asyncio.timeout(request.timeout_s):
-                reply = await self._answer(await with_contents(request, self.reads_texts), streamed)
+                request = request._replace(body=await with_contents(request, self.reads_texts))
+                if self._spec.stream:
+                    reply = await self._paced(request, streamed)
+                else:
+                    reply = await self._answer(request.body, streamed)
             return reply._replace(cost_usd=self._cost(streamed.bill))
         except ModelFailure as raised:
-            error = raised.error
+            error, allowance = raised.error, raised.allowance
         except TimeoutError:
             message = f"{self._wire.host} gave no whole answer within {request.timeout_s:g} s"
-            error = ErrorInfo(code=ErrorCode.TIMEOUT, message=message, retryable=True)
+            error, allowance = ErrorInfo(code=ErrorCode.TIMEOUT, message=message, retryable=True, deadline="call"), None
         # Raised anew, outside of the handlers: what the wire raised may quote the key, and shall not be chained to it.
         error = error.model_copy(update={"message": self._wire.without_key(error.message)})
-        raise ModelFailure(error, streamed.bill.usage, self._cost(streamed.bill))
+        raise ModelFailure(error, streamed.bill.usage, self._cost(streamed.bill), allowance)
 
     async def aclose(self) -> None:
         """Closes the connections that the running event loop has open."""
@@ -150,12 +165,38 @@ class HttpModel(ABC):
         """The value of an answer in one piece. Raises ModelFailure."""
         return parse(content)
 
-    async def _answer(self, body: bytes, streamed: Streamed) -> ModelReply:
+    async def _paced(self, request: ModelRequest, streamed: Streamed) -> ModelReply:
+        """The reply, its first piece and each further one in time. Raises ModelFailure."""
+        allowed, begun = self._spec.timeouts, False
+
+        def piece() -> None:
+            nonlocal begun
+            begun = True
+            pace.reschedule(pace_time() + allowed.between_tokens_s * request.longer)
+
+        pace_time = asyncio.get_running_loop().time
+        try:
+            async with asyncio.timeout(allowed.first_token_s * request.longer) as pace:
+                return await self._answer(request.body, streamed, piece)
+        except TimeoutError:
+            if not pace.expired():
+                raise
+        kind: DeadlineKind = "between_tokens" if begun else "first_token"
+        seconds = (allowed.between_tokens_s if begun else allowed.first_token_s) * request.longer
+        message = (
+            f"{self._wire.host} sent no {'further' if begun else 'first'} piece of its answer within {seconds:g} s"
+        )
+        raise ModelFailure(ErrorInfo(code=ErrorCode.TIMEOUT, message=message, retryable=True, deadline=kind))
+
+    async def _answer(self, body: bytes, streamed: Streamed, on_piece: Callable[[], None] = lambda: None) -> ModelReply:
         response = await self._wire.post(*self._sent(body))
+        allowance = allowance_of(response.headers)
         # Not every server streams when asked to, and not every server only then.
         if self._spec.stream and "json" not in response.headers.get("content-type", ""):
-            return await self._read_stream(response, streamed)
-        return self._read(response, await self._wire.content(response), streamed)
+            reply = await self._read_stream(response, streamed, on_piece)
+        else:
+            reply = self._read(response, await self._wire.content(response), streamed)
+        return reply if allowance is None else reply._replace(allowance=allowance)
 
     def _read(self, response: "aiohttp.ClientResponse", content: bytes, streamed: Streamed) -> ModelReply:
         """The reply that a whole body holds, whatever its content type promises."""
@@ -172,13 +213,16 @@ class HttpModel(ABC):
             raise ModelFailure(error)
         return streamed.whole(answer)
 
-    async def _read_stream(self, response: "aiohttp.ClientResponse", streamed: Streamed) -> ModelReply:
+    async def _read_stream(
+        self, response: "aiohttp.ClientResponse", streamed: Streamed, on_piece: Callable[[], None]
+    ) -> ModelReply:
         events = EventData()
         unread: list[bytes] | None = []  # the body, until it has shown itself to be a stream
         broken: ModelFailure | None = None
         async with aclosing(self._wire.chunks(response)) as chunks:
             try:
                 async for chunk in chunks:
+                    on_piece()
                     for event in events.feed(chunk):
                         unread = None
                         streamed.add(*event)

@@ -16,6 +16,7 @@ from weakref import WeakKeyDictionary
 import aiohttp
 import httpx2
 
+from ledgent.agent.models.allowance import allowance_of
 from ledgent.agent.models.failures import ErrorTable
 from ledgent.agent.models.port import ModelFailure
 from ledgent.agent.models.reading import parse
@@ -84,10 +85,11 @@ async def _open_until_closed(session: aiohttp.ClientSession) -> AsyncGenerator[N
 class Wire:
     """Sends requests to one server with one key; may serve several event loops."""
 
-    def __init__(self, service: Service, base_url: str | None, api_key: str | None) -> None:
+    def __init__(self, service: Service, base_url: str | None, api_key: str | None, connect_s: float) -> None:
         self._service = service
         self._base_url = base_url
         self._api_key = api_key
+        self._connect_s = connect_s
         self._lines: WeakKeyDictionary[asyncio.AbstractEventLoop, _Line] = WeakKeyDictionary()
 
     async def post(self, body: bytes, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
@@ -105,7 +107,8 @@ class Wire:
             if 200 <= answer.status < 300:
                 return answer
             content = await answer.read()
-        raise ModelFailure(self._service.errors.of_answer(answer.status, _body(content), answer.headers, self.host))
+        error = self._service.errors.of_answer(answer.status, _body(content), answer.headers, self.host)
+        raise ModelFailure(error, allowance=allowance_of(answer.headers))
 
     async def content(self, answer: aiohttp.ClientResponse) -> bytes:
         """The whole body of an answer. Raises ModelFailure."""
@@ -177,7 +180,7 @@ class Wire:
         session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(ssl=tls(), limit=0, keepalive_timeout=IDLE_S),
             cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(),  # none of its own: the whole attempt has a deadline
+            timeout=aiohttp.ClientTimeout(connect=self._connect_s),  # the other deadlines are the attempt's
         )
         opened = _open_until_closed(session)
         return _Line(session, str(url), headers, proxy, told, url.netloc.decode(), key, opened)

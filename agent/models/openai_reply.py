@@ -8,8 +8,8 @@ from ledgent.agent.models.openai_errors import ERRORS, FINISHES
 from ledgent.agent.models.port import AskedTool, ModelFailure, ModelReply
 from ledgent.agent.models.prices import Bill
 from ledgent.agent.models.reading import arguments_text, count, fields, first_count, missing_id, stated_cost, string
-from ledgent.agent.models.retryable import RETRYABLE
 from ledgent.schemas.errors import ErrorCode, ErrorInfo
+from ledgent.schemas.recovery import RETRYABLE
 from ledgent.schemas.values import Usage
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Literal, NamedTuple, Protocol
 
+from ledgent.agent.models.allowance import Allowance
 from ledgent.schemas.agents import ModelSpec
 from ledgent.schemas.errors import ErrorInfo, LedgentError
 from ledgent.schemas.ports import Blobs
@@ -18,6 +19,8 @@ class ModelRequest(NamedTuple):
     """The chat-completions request as JSON, byte for byte what the log's request digest was made of."""
     timeout_s: float
     """For the whole attempt, its stream included."""
+    longer: int = 1
+    """How many times the model's other time-outs the attempt gets."""
     blobs: Blobs | None = None
     """Where the bytes are that the body only refers to: `contents.py` puts them in, just before it is sent."""
 
@@ -45,6 +48,8 @@ class ModelReply(NamedTuple):
     response_id: str | None = None
     first_token_ms: float | None = None
     """Streamed calls only."""
+    allowance: Allowance | None = None
+    """What the provider says of its rate limits."""
 
 
 class Delta(NamedTuple):
@@ -60,12 +65,19 @@ class Delta(NamedTuple):
 class ModelFailure(LedgentError):
     """The attempt failed; the adapter has decided its code."""
 
-    def __init__(self, error: ErrorInfo, usage: Usage | None = None, cost_usd: float | None = None) -> None:
+    def __init__(
+        self,
+        error: ErrorInfo,
+        usage: Usage | None = None,
+        cost_usd: float | None = None,
+        allowance: Allowance | None = None,
+    ) -> None:
         super().__init__(error.message)
         self.error = error
         self.usage = usage or Usage()
         """What the failed attempt is known to have used."""
         self.cost_usd = cost_usd
+        self.allowance = allowance
 
 
 class Model(Protocol):

@@ -44,6 +44,11 @@ def model_for(spec: ModelSpec) -> Model:
         timeout_s=spec.timeout_s,
         retry=spec.retry,
         context_window=spec.context_window,
+        timeouts=spec.timeouts,
+        circuit=spec.circuit,
+        requests_per_minute=spec.requests_per_minute,
+        tokens_per_minute=spec.tokens_per_minute,
+        concurrency=spec.concurrency,
     )
 
 

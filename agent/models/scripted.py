@@ -10,9 +10,9 @@ from pydantic import JsonValue
 
 from ledgent.agent.models.port import AskedTool, Delta, ModelFailure, ModelReply, ModelRequest
 from ledgent.agent.models.prices import Price, cost_at
-from ledgent.agent.models.retryable import RETRYABLE
-from ledgent.schemas.agents import ModelSpec, RetryPolicy
+from ledgent.schemas.agents import CircuitPolicy, ModelSpec, RetryPolicy
 from ledgent.schemas.errors import ErrorCode, ErrorInfo, UsageError
+from ledgent.schemas.recovery import RETRYABLE
 from ledgent.schemas.values import Usage
 
 PROVIDER = "scripted"
@@ -119,6 +119,10 @@ class ScriptedModel:
         price: Price | None = None,
         context_window: int | None = None,
         summaries: Sequence[Turn] = ("The conversation so far, in short.",),
+        circuit: CircuitPolicy | None = None,
+        requests_per_minute: int | None = None,
+        tokens_per_minute: int | None = None,
+        concurrency: int | None = None,
     ) -> None:
         if isinstance(turns, str):
             raise UsageError("ScriptedModel takes a list of turns: ScriptedModel(['the answer'])")
@@ -133,6 +137,10 @@ class ScriptedModel:
             timeout_s=timeout_s,
             retry=retry,
             context_window=context_window,
+            circuit=circuit,
+            requests_per_minute=requests_per_minute,
+            tokens_per_minute=tokens_per_minute,
+            concurrency=concurrency,
         )
 
     def __repr__(self) -> str:
@@ -164,7 +172,9 @@ class ScriptedModel:
                     await self._stream(request.call_id, said, on_delta, on_call)
         except TimeoutError:
             message = f"the script gave no answer within {request.timeout_s:g} s"
-            raise ModelFailure(ErrorInfo(code=ErrorCode.TIMEOUT, message=message, retryable=True)) from None
+            raise ModelFailure(
+                ErrorInfo(code=ErrorCode.TIMEOUT, message=message, retryable=True, deadline="call")
+            ) from None
         if isinstance(outcome, Fail):
             raise ModelFailure(outcome.error)
         return self._reply(request, outcome)

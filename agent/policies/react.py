@@ -17,7 +17,8 @@ import orjson
 
 from ledgent.schemas.agents import AgentSpec, ToolSpec
 from ledgent.schemas.events import ThoughtRecorded
-from ledgent.schemas.state import Assistant, Message, RunState, ToolResult, User, message_as_json
+from ledgent.schemas.state import Assistant, Message, RunState, ToolResult, User
+from ledgent.schemas.state_json import message_as_json
 from ledgent.schemas.values import ToolRequest
 
 THINK_FIRST = "Before each tool call, say in a sentence or two what you think and why you make it."

@@ -13,7 +13,7 @@ from ledgent.agent.tools.context import ToolContext
 from ledgent.agent.tools.places import Places, Turn, resource
 from ledgent.agent.tools.results import Output, output_of
 from ledgent.agent.tools.threads import ThreadCall
-from ledgent.schemas.agents import ToolSpec
+from ledgent.schemas.agents import CircuitPolicy, ToolSpec
 from ledgent.schemas.errors import UsageError
 
 
@@ -123,6 +123,8 @@ def tool(
     concurrency: int | None = None,
     resources: Sequence[str] = (),
     max_result_chars: int = 50_000,
+    service: str | None = None,
+    circuit: CircuitPolicy | None = None,
 ) -> Callable[[Callable[..., Any]], Tool]: ...
 def tool(function: Callable[..., Any] | None = None, /, **options: Any) -> Tool | Callable[[Callable[..., Any]], Tool]:
     """Makes a function a tool that a model may call.
@@ -132,10 +134,11 @@ def tool(function: Callable[..., Any] | None = None, /, **options: Any) -> Tool 
     the same idempotency key has no second effect; only such a tool is retried, up to `attempts` in all. `ends_run`: the
     run completes once it has returned. `concurrency`: calls of it at once in this process. `resources`: calls, of
     whatever tools, that name the same one do not overlap in this process; of those that wait, the first gets it first.
-    (A tool that runs an agent whose tools need what it holds itself waits in vain.) A call that could not begin within
-    ten minutes fails without having been made. `max_result_chars`: of a result that the model is told; a longer one is
-    kept whole and cut for the model, which reads on with `read_result` where the agent has that tool. Raises UsageError
-    for a function that cannot be described.
+    (A tool that runs an agent whose tools need what it holds itself waits in vain.) `service`, `circuit`: once too many
+    calls have failed, of all tools that name the same service, none is made for a while (docs/resilience.md). A call
+    that could not begin within ten minutes fails without having been made. `max_result_chars`: of a result that the
+    model is told; a longer one is kept whole and cut for the model, which reads on with `read_result` where the agent
+    has that tool. Raises UsageError for a function that cannot be described.
     """
     if function is None:
         return lambda decorated: make_tool(decorated, **options)

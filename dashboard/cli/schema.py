@@ -39,6 +39,16 @@ def states() -> None:
 
 
 @app.command()
+def recovery() -> None:
+    """What is done after a call has failed, by the code of its error, as a table in Markdown."""
+    import sys
+
+    from ledgent.schemas.recovery import table_in_markdown
+
+    sys.stdout.write(table_in_markdown())
+
+
+@app.command()
 def sql() -> None:
     """The tables of the store and the queries that have names, in Markdown."""
     import sys

@@ -82,7 +82,8 @@ async def _run(log: Log, agent: "Agent", asked: Asked, output: Output) -> "RunRe
             )
         raise
     finally:
-        await agent.live_model.aclose()
+        for model in agent.live_models:
+            await model.aclose()
 
 
 def submit(log: Log, asked: Asked, wait: bool, output: Output) -> bool:

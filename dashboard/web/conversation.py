@@ -14,9 +14,11 @@ from ledgent.schemas.events import (
     ModelCallCompleted,
     ModelCallFailed,
     ModelCallToolRequested,
+    ModelFellBack,
     OutputRejected,
     QuestionAnswered,
     QuestionAsked,
+    RateLimitWaited,
     RetryScheduled,
     RunCancelled,
     RunCompleted,
@@ -110,6 +112,9 @@ def turns_of(records: Sequence[Recorded]) -> list[Turn]:
                 early = []
                 said = f"Attempt {event.attempt} of {event.call_id} failed, {event.error.code}: {event.error.message}"
                 turns.append(Turn("note", record.seq, said, tone="bad"))
+            case RateLimitWaited():
+                wait = f"Waited {took(event.delay_s * 1_000)} for the rate limit before {event.call_id} was asked"
+                turns.append(Turn("note", record.seq, wait, tone="odd"))
             case QuestionAsked():
                 turns.append(Turn("note", record.seq, f"It asks the user: {event.question}", facts=event.choices))
             case QuestionAnswered():
@@ -118,6 +123,9 @@ def turns_of(records: Sequence[Recorded]) -> list[Turn]:
             case RetryScheduled():
                 wait = f"Waited {took(event.delay_s * 1_000)} before attempt {event.attempt} of {event.call_id}"
                 turns.append(Turn("note", record.seq, wait, tone="odd"))
+            case ModelFellBack():
+                fell = f"{event.from_model} was given up after {event.reason}; {event.to_model} was asked from here on"
+                turns.append(Turn("note", record.seq, fell, tone="odd"))
             case OutputRejected():
                 turns.append(Turn("note", record.seq, f"The answer was sent back: {event.message}", tone="bad"))
             case RunEndRequested():

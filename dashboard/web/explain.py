@@ -8,39 +8,11 @@ from ledgent.dashboard.web.format import money
 from ledgent.processors.runs import RunRow
 from ledgent.processors.spans import Kind, SpanRow, SpanStatus
 from ledgent.schemas.errors import ErrorCode
+from ledgent.schemas.recovery import TABLE
 from ledgent.schemas.state import Status
 
 LED_TO_IT = 6
 """Spans that are named as having led to a bad end."""
-
-_NEXT = {
-    ErrorCode.RATE_LIMITED: "The provider kept refusing. Wait and start the run again, or allow more attempts with "
-    "the model's `retry=RetryPolicy(attempts=...)`.",
-    ErrorCode.QUOTA_EXHAUSTED: "The account has no quota left. Add to it at the provider, then start the run again.",
-    ErrorCode.CONTEXT_OVERFLOW: "The conversation no longer fits the model. Let the agent sum up what is old, with "
-    "`Agent(context=Summarize())`; if it does, make the instructions and the user's messages shorter, or take a model "
-    "with a larger window.",
-    ErrorCode.TIMEOUT: "Nothing came within the time allowed. Raise the model's or the tool's `timeout_s`, or try "
-    "again later.",
-    ErrorCode.CONNECTION: "The provider was not reached. Check the network and OPENAI_BASE_URL, then start the run "
-    "again.",
-    ErrorCode.SERVER_ERROR: "The provider had a fault of its own. Start the run again later.",
-    ErrorCode.AUTH: "The provider refused the credentials. Set a valid key with `export OPENAI_API_KEY=...`, then "
-    "start the run again.",
-    ErrorCode.INVALID_REQUEST: "The provider refused the request as it was. Its message says why; check the model's "
-    "name and parameters.",
-    ErrorCode.CONTENT_FILTERED: "The provider withheld the answer. Look at the messages in the conversation.",
-    ErrorCode.MALFORMED_RESPONSE: "The answer could not be read. Start the run again; if it stays, check that "
-    "OPENAI_BASE_URL speaks the OpenAI protocol.",
-    ErrorCode.INVALID_OUTPUT: "The model does not keep to the agent's output type. See in the timeline why its answers "
-    "were sent back; simplify the type, or take another model.",
-    ErrorCode.TOOL_ERROR: "A tool failed. Its error is in the timeline.",
-    ErrorCode.UNKNOWN_AGENT: "No worker knows this agent. Start one that does: `ledgent worker --agents your.module`.",
-    ErrorCode.INTERRUPTED: "The process that worked on it went away. Start the run again.",
-    ErrorCode.MISSING_FILE: "Every worker needs the same LEDGENT_BLOBS, the directory of files: `ledgent doctor`.",
-    ErrorCode.TOO_LARGE: "A record would have been too large. Pass large data by reference.",
-    ErrorCode.INTERNAL: "A defect in code that ran. The message names it; the timeline shows where.",
-}
 
 _LIMITS = {
     "steps": ("model calls", "`Limits(steps=...)` or `--max-steps`"),
@@ -49,6 +21,7 @@ _LIMITS = {
     "seconds": ("seconds", "`Limits(seconds=...)` or `--max-seconds`"),
     "tool_calls": ("tool calls", "`Limits(tool_calls=...)`"),
     "repeats": ("identical calls in a row", "`Limits(repeats=...)`"),
+    "step_seconds": ("seconds in one step", "`Limits(step_seconds=...)`"),
     "idle_steps": ("rounds of tools that brought nothing new", "`Limits(idle_steps=...)`"),
 }
 
@@ -91,7 +64,8 @@ def _ending(run: RunRow, spans: Sequence[SpanRow]) -> tuple[str, str, str]:
         case Status.FAILED:
             code = run.error_code
             known = code in ErrorCode.__members__.values()
-            return f"Failed {after}: {code or 'no code'}.", run.error_message, _NEXT[ErrorCode(code)] if known else ""
+            remedy = TABLE[ErrorCode(code)].remedy if known else ""
+            return f"Failed {after}: {code or 'no code'}.", run.error_message, remedy
         case Status.CANCELLED:
             why = f": {run.error_message}" if run.error_message else "; no reason was given"
             return f"Cancelled {after}{why}.", "", ""

@@ -10,7 +10,8 @@ from ledgent.dashboard.timeline import Line, Timeline
 from ledgent.schemas.codec import Recorded, Stored, decode
 from ledgent.schemas.errors import BadRecord
 from ledgent.schemas.run import evolve
-from ledgent.schemas.state import RunState, as_json
+from ledgent.schemas.state import RunState
+from ledgent.schemas.state_json import as_json
 
 SNAPSHOT_EVERY = 256
 """Records between two states that are kept; the others are folded anew from the one before."""

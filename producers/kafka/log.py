@@ -5,6 +5,7 @@ Kafka refuses nothing: whoever appends has what was sent read back and judged as
 """
 
 import asyncio
+import threading
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -32,6 +33,7 @@ from ledgent.schemas.errors import (
 from ledgent.schemas.ports import Head, Positioned
 from ledgent.schemas.requests import AnyRequest, StartRun, encode_request
 from ledgent.schemas.settings import KafkaSettings
+from ledgent.schemas.system_events import AnySystemEvent
 
 T = TypeVar("T")
 
@@ -67,6 +69,7 @@ class KafkaLog:
         self._starts = Starts(self._readers, address, partitions)
         self._intake = Intake(address, settings, self.writer, self.index, self._readers, self._bury, timing)
         self._system: SystemWriter | None = None
+        self._opening_system = threading.Lock()
         self._closed = False
         self._threads = ThreadPoolExecutor(THREADS, "ledgent-kafka")
         """For questions to brokers, so that those which are away keep no other work of the process from its threads."""
@@ -163,10 +166,17 @@ class KafkaLog:
 
     def _bury(self, record: Any, reason: str) -> None:
         """Puts a request that cannot be read into the dead letters. Only the intake's one thread calls this."""
-        if self._system is None:
-            self._system = SystemWriter(self._address, self._settings, self.writer)
         place = (record.topic, record.partition, record.offset)
-        DeadLetters(self._system).put(reason, place, record.key, record.value, record.headers)
+        DeadLetters(self._system_writer()).put(reason, place, record.key, record.value, record.headers)
+
+    async def announce(self, event: AnySystemEvent) -> None:
+        await self._threaded(lambda: self._system_writer().write(event))
+
+    def _system_writer(self) -> SystemWriter:
+        with self._opening_system:
+            if self._system is None:
+                self._system = SystemWriter(self._address, self._settings, self.writer)
+            return self._system
 
     # reading --------------------------------------------------------------------------------------------------------
 
@@ -210,6 +220,13 @@ class KafkaLog:
         next_ones = {partition: positions.get(partition, -1) + 1 for partition in range(self.index.partitions)}
         records = self._readers.after(self._topics.events, next_ones, limit, timeout_s)
         return [Positioned(each.partition, each.offset, stored_of(each.value, each.headers)) for each in records]
+
+    def announced(self, after: int | None, limit: int) -> list[Positioned]:
+        topic = self._topics.system
+        if after is None:
+            after = self._readers.ends(topic, [0], self._readers.answer_s)[0] - 1 - limit
+        records = self._readers.after(topic, {0: max(0, after + 1)}, limit, 0.0)
+        return [Positioned(0, each.offset, stored_of(each.value, each.headers)) for each in records]
 
     def ends(self) -> dict[int, int]:
         ends = self._readers.ends(self._topics.events, range(self.index.partitions), self._readers.answer_s)

@@ -4,16 +4,16 @@ Blocks until the broker has the record; safe to call from any thread.
 """
 
 import threading
-from datetime import UTC, datetime
 
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
 from ledgent.producers.kafka.errors import translated
 from ledgent.producers.kafka.wire import Address, Headers, client_options, headers_of
-from ledgent.schemas.codec import GENESIS, Envelope, Stored, encode, span_id_of, trace_id_of
+from ledgent.producers.system_chain import SystemChain
+from ledgent.schemas.codec import Envelope, Stored
 from ledgent.schemas.settings import KafkaSettings
-from ledgent.schemas.system_events import AnySystemEvent, system_chain
+from ledgent.schemas.system_events import AnySystemEvent
 
 SEND_S = 30.0
 """How long the broker may take to have a record."""
@@ -26,10 +26,7 @@ class SystemWriter:
         """Raises LogUnavailable."""
         self.address = address
         self._settings = settings
-        self._writer = writer
-        self._chain = system_chain(writer)
-        self._trace_id = trace_id_of(self._chain)
-        self._seq, self._digest, self._at = 0, GENESIS, datetime.min.replace(tzinfo=UTC)
+        self._chain = SystemChain(writer)
         self._unsure: tuple[AnySystemEvent, Envelope, Stored] | None = None
         self._one_by_one = threading.Lock()
         try:
@@ -55,33 +52,13 @@ class SystemWriter:
             if self._unsure is not None and self._unsure[0] != event:
                 self._send_unsure()
             if self._unsure is None:
-                self._unsure = self._made(event)
+                self._unsure = (event, *self._chain.next(event))
             self._send_unsure()
-
-    def _made(self, event: AnySystemEvent) -> tuple[AnySystemEvent, Envelope, Stored]:
-        self._at = max(datetime.now(UTC), self._at)  # never earlier than the record before it, as in runs
-        self._seq += 1
-        envelope = Envelope(
-            run_id=self._chain,
-            seq=self._seq,
-            epoch=1,
-            writer=self._writer,
-            at=self._at,
-            cause=None,
-            trace_id=self._trace_id,
-            span_id=span_id_of(self._chain, self._seq),
-            type=event.type,
-            version=event.version,
-            previous=self._digest,
-        )
-        stored = encode(envelope, event)
-        self._digest = stored.digest
-        return event, envelope, stored
 
     def _send_unsure(self) -> None:
         assert self._unsure is not None
         _, envelope, stored = self._unsure
-        topic, key = self.address.topics.system, self._chain.encode()
+        topic, key = self.address.topics.system, self._chain.run_id.encode()
         self.send(topic, key, stored.body, headers_of(envelope, stored.digest))
         self._unsure = None
 

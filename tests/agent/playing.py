@@ -2,7 +2,7 @@
 
 import random
 from collections import Counter
-from typing import Any
+from typing import Any, get_args
 
 import orjson
 from hypothesis import strategies as st
@@ -21,6 +21,7 @@ from ledgent.agent.commands import (
 from ledgent.agent.context import MOST_REDUCTIONS
 from ledgent.agent.decide import decide, may_begin_early
 from ledgent.agent.render import Renderer
+from ledgent.agent.resilience.recovering import after_failed_model_call
 from ledgent.agent.terminators import when
 from ledgent.agent.tools.asking import ask_user
 from ledgent.agent.writing import RunWriter
@@ -45,10 +46,12 @@ from ledgent.schemas.events import (
     OutputRejected,
     QuestionAnswered,
     QuestionAsked,
+    RateLimitWaited,
     RetryScheduled,
     RunCancelRequested,
     RunClaimed,
     RunEndRequested,
+    RunFailed,
     RunStarted,
     RunSuspended,
     TimerFired,
@@ -57,6 +60,7 @@ from ledgent.schemas.events import (
     ToolCallRejected,
     ToolCallStarted,
 )
+from ledgent.schemas.recovery import Again, Recovery, Then
 from ledgent.schemas.state import Assistant, Phase, RunState, SummaryCall, ToolCall, ToolResult
 from ledgent.schemas.terminators import StopWords, TokenBudget
 from ledgent.schemas.transitions import NONE
@@ -76,9 +80,16 @@ BOUNDS: dict[str, st.SearchStrategy[Any]] = {
     "tool_calls": st.integers(1, 6),
     "repeats": st.integers(1, 3),
     "idle_steps": st.integers(1, 3),
+    "step_seconds": st.floats(0.5, 30),
 }
 LIMITS = st.lists(st.sampled_from(sorted(BOUNDS)), max_size=2, unique=True).flatmap(
     lambda names: st.builds(Limits, **{name: BOUNDS[name] for name in names})
+)
+RECOVERIES = st.builds(
+    Recovery,
+    code=st.sampled_from(ErrorCode),
+    again=st.sampled_from(get_args(Again)),
+    then=st.sampled_from(get_args(Then)),
 )
 
 
@@ -89,19 +100,23 @@ def tools_of(approval: bool) -> tuple[ToolSpec, ...]:
 
 
 SPECS = st.builds(
-    lambda conversational, terminators, attempts, output, way, approval, stream, context, window: SPEC.model_copy(
-        update={
-            "conversational": conversational,
-            "terminators": tuple(terminators),
-            "output": output,
-            "policy": way[0],
-            "text_protocol": way[1],
-            "tools": tools_of(approval),
-            "model": SPEC.model.model_copy(
-                update={"retry": RetryPolicy(attempts=attempts), "stream": stream, "context_window": window}
-            ),
-            "context": context,
-        }
+    lambda conversational, terminators, attempts, output, way, approval, stream, context, window, recovery, fallbacks: (
+        SPEC.model_copy(
+            update={
+                "conversational": conversational,
+                "terminators": tuple(terminators),
+                "output": output,
+                "policy": way[0],
+                "text_protocol": way[1],
+                "tools": tools_of(approval),
+                "model": SPEC.model.model_copy(
+                    update={"retry": RetryPolicy(attempts=attempts), "stream": stream, "context_window": window}
+                ),
+                "context": context,
+                "recovery": tuple(recovery),
+                "fallbacks": (SPEC.model,) * fallbacks,
+            }
+        )
     ),
     st.booleans(),
     st.lists(
@@ -115,6 +130,8 @@ SPECS = st.builds(
     st.booleans(),
     st.sampled_from([None, Trim(), Trim(keep=0.1), Summarize(), Summarize(at=0.5)]),
     st.sampled_from([None, 40, 150, 400]),
+    st.lists(RECOVERIES, max_size=3),
+    st.integers(0, 2),
 )
 ERRORS = [code for code in ErrorCode if code is not ErrorCode.INTERRUPTED]
 NAMES = ["look_up", "look_up", "pay", "pay", "ask_user", "hang_up", "look_upp", ""]
@@ -146,7 +163,7 @@ class Play:
         self.owed: dict[str, str] = {}
         """By provider id, what tools gave that the model has not been told yet."""
         self.writer = RunWriter(MemoryLog(), RunState("run"), Guard(), self.clock)
-        self.renderer = Renderer(spec)
+        self.renderer = Renderer(spec, spec.model)
         self.writer.claim()
         self.put(RunClaimed(reason="started"))
         input = self.dice.choice([None, "hello"]) if spec.conversational else "hello"
@@ -195,6 +212,8 @@ class Play:
                     calls = (self.state.model_call, *self.state.tool_calls.values())
                     assert Phase.RUNNING not in [call.phase for call in calls if call]
                 self.put(event)
+            case CallModel(call_id, attempt) if self.dice.random() < 0.1:
+                self.put(RateLimitWaited(call_id=call_id, attempt=attempt, delay_s=1, reason="requests"))
             case CallModel(call_id, attempt):
                 self.once(call_id, attempt)
                 assert not self.state.tool_calls, "it is asked before it can be told what its tools gave"
@@ -207,6 +226,8 @@ class Play:
                 )
                 self.fits_together()
                 self.put(asked)
+            case AskSummary(call_id, attempt, upto) if self.dice.random() < 0.1:
+                self.put(RateLimitWaited(call_id=call_id, attempt=attempt, delay_s=1, reason="told", upto=upto))
             case AskSummary(call_id, attempt, upto):
                 self.once(call_id, attempt)
                 assert max(self.state.context.start, 1) < upto < len(self.state.messages)
@@ -270,8 +291,9 @@ class Play:
         waits = spec.approval or spec.ends_run
         assert not waits, "for the whole answer"
         if model.error is not None:
-            assert model.error.retryable
-            assert model.attempt < self.spec.model.retry.attempts, "nothing begins any more"
+            follows = after_failed_model_call(self.state, self.spec, model, model.error)
+            ends = isinstance(follows, Record) and isinstance(follows.event, RunFailed)
+            assert not ends, "nothing begins any more"
 
     def tell(self) -> None:
         """The model is told of each call with its result, once each, and of nothing that it has not asked for."""
@@ -293,7 +315,7 @@ class Play:
     def fits_together(self) -> None:
         """What is sent is what the state says, whatever was rendered before; no result is without its call."""
         body = self.renderer.request(self.state)
-        assert body == Renderer(self.spec).request(self.state)
+        assert body == Renderer(self.spec, self.spec.model).request(self.state)
         sent = orjson.loads(body)["messages"]
         first = next(message for message in sent if message["role"] == "user")
         said = first["content"] if isinstance(first["content"], str) else first["content"][-1]["text"]

@@ -13,7 +13,8 @@ from ledgent.schemas.codec import Recorded, decode
 from ledgent.schemas.events import TERMINAL_TYPES, AnyEvent
 from ledgent.schemas.ports import History, Log
 from ledgent.schemas.run import replay
-from ledgent.schemas.state import RunState, as_json
+from ledgent.schemas.state import RunState
+from ledgent.schemas.state_json import as_json
 from tests.simulation.clock import SimulatedClock
 
 E = TypeVar("E", bound=AnyEvent)

@@ -312,7 +312,7 @@ class TestWindows:
         self, parameters: dict[str, JsonValue], room: int
     ) -> None:
         model = SPEC.model.model_copy(update={"context_window": 1_000, "parameters": parameters})
-        assert room_in(SPEC.model_copy(update={"model": model})) == room
+        assert room_in(RunState("run"), SPEC.model_copy(update={"model": model})) == room
 
 
 class TestEverythingElse:
@@ -416,7 +416,7 @@ def test_a_step_of_a_very_long_run_is_no_more_work_than_one_at_its_start(policy:
     writer.claim()
     writer.record(RunClaimed(reason="started"), None)
     writer.record(RunStarted(request_id="r", agent=spec, input="hello", limits=Limits()), None)
-    renderer, work = Renderer(spec), list[int]()
+    renderer, work = Renderer(spec, spec.model), list[int]()
 
     def step() -> None:
         while (command := decide(writer.state)[0]) and not isinstance(command, CallModel):

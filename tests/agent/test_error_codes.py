@@ -14,8 +14,8 @@ import pytest
 from ledgent.agent.models.anthropic import AnthropicModel
 from ledgent.agent.models.openai import OpenAIModel
 from ledgent.agent.models.port import ModelFailure, ModelRequest
-from ledgent.agent.models.retryable import RETRYABLE
 from ledgent.schemas.errors import ErrorCode, ErrorInfo
+from ledgent.schemas.recovery import RETRYABLE
 from tests.agent.models import anthropic_calls
 from tests.agent.openai_calls import KEY, a_request
 from tests.agent.raw_server import RawServer, Step, events, streamed, torn, unframed, whole

@@ -13,7 +13,8 @@ from ledgent.producers.memory import MemoryLog
 from ledgent.schemas.codec import MAX_TEXT_BYTES
 from ledgent.schemas.errors import ErrorCode, UsageError
 from ledgent.schemas.events import ToolCallCompleted, ToolCallFailed, ToolCallRejected
-from ledgent.schemas.state import ToolResult, as_json
+from ledgent.schemas.state import ToolResult
+from ledgent.schemas.state_json import as_json
 from tests.agent.recorded import events_of, only, records_of, state_of
 
 LONG = "".join(chr(32 + n % 90) for n in range(120_000))

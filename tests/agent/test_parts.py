@@ -31,7 +31,8 @@ from ledgent.producers.memory import MemoryLog
 from ledgent.producers.submit import send_message
 from ledgent.schemas.errors import ErrorCode, FileRefused, UsageError
 from ledgent.schemas.events import ModelCallFailed, ModelCallStarted, RunStarted, ToolCallCompleted, ToolCallFailed
-from ledgent.schemas.state import Status, User, as_json
+from ledgent.schemas.state import Status, User
+from ledgent.schemas.state_json import as_json
 from tests.agent.models.anthropic_calls import a_message
 from tests.agent.openai_calls import an_answer
 from tests.agent.raw_server import RawServer, Step, whole

@@ -33,6 +33,7 @@ def spec_of(dice: random.Random) -> AgentSpec:
                 }
             ),
             "context": dice.choice([None, Trim(), Summarize()]),
+            "fallbacks": (SPEC.model,) * dice.choice([0, 1]),
         }
     )
 

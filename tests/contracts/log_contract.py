@@ -12,6 +12,7 @@ from ledgent.schemas.errors import ConcurrentAppend, RecordTooLarge, RequestRefu
 from ledgent.schemas.events import RunClaimed, RunCompleted, RunSuspended
 from ledgent.schemas.ports import Log
 from ledgent.schemas.requests import AnyRequest, CancelRun, EndConversation, SendMessage, StartRun
+from ledgent.schemas.system_events import CircuitClosed, decode_system
 from tests.schemas.chain import Chain, begun
 
 CLERK = frozenset({"clerk"})
@@ -574,5 +575,41 @@ class RequestsContract(LogContract):
         assert one.lost() == two.lost() == frozenset()
 
 
-class FullLogContract(AppenderAndHistoryContract, FeedContract, RequestsContract):
+class SystemContract(LogContract):
+    """What processes say of themselves."""
+
+    async def test_what_one_process_says_the_others_hear_in_order(self) -> None:
+        one, other = self.open(), self.open()
+        assert other.announced(None, 10) == []
+        said = [CircuitClosed(circuit=f"model:{number}") for number in range(3)]
+        for event in said:
+            await one.announce(event)
+        heard = await asyncio.to_thread(other.announced, None, 10)
+        assert [decode_system(each.stored).event for each in heard] == said
+        assert [each.offset for each in heard] == [0, 1, 2]
+        assert {decode_system(each.stored).envelope.writer for each in heard} == {one.writer}
+
+    async def test_it_is_heard_from_any_place_on_and_at_its_end(self) -> None:
+        log = self.open()
+        for number in range(4):
+            await log.announce(CircuitClosed(circuit=str(number)))
+
+        def heard(after: int | None, limit: int) -> list[str]:
+            events = [decode_system(each.stored).event for each in log.announced(after, limit)]
+            return [event.circuit for event in events if isinstance(event, CircuitClosed)]
+
+        assert await asyncio.to_thread(heard, 1, 10) == ["2", "3"]
+        assert await asyncio.to_thread(heard, -1, 2) == ["0", "1"]
+        assert await asyncio.to_thread(heard, None, 2) == ["2", "3"]
+        assert await asyncio.to_thread(heard, 3, 10) == []
+
+    async def test_its_records_are_a_chain(self) -> None:
+        log = self.open()
+        for _ in range(2):
+            await log.announce(CircuitClosed(circuit="c"))
+        first, second = await asyncio.to_thread(log.announced, None, 10)
+        assert decode_system(second.stored).envelope.previous == first.stored.digest
+
+
+class FullLogContract(AppenderAndHistoryContract, FeedContract, RequestsContract, SystemContract):
     """All of it."""

@@ -19,6 +19,7 @@ from tests.contracts.log_contract import (
     AppenderAndHistoryContract,
     FeedContract,
     RequestsContract,
+    SystemContract,
     start_of,
 )
 from tests.schemas.chain import Chain
@@ -43,6 +44,10 @@ class OnKafka:
         log = KafkaLog(self.address, self.settings, timing=timing or LIVELY)
         self.logs.append(log)
         return log
+
+
+class TestKafkaSystem(OnKafka, SystemContract):
+    pass
 
 
 class TestKafkaHistory(OnKafka, AppenderAndHistoryContract):

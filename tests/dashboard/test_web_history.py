@@ -7,7 +7,7 @@ from ledgent.dashboard.web.history import SNAPSHOT_EVERY, History
 from ledgent.dashboard.web.json_view import LIST_ITEMS, lines_of, pretty_text
 from ledgent.schemas.codec import Stored, export_line
 from ledgent.schemas.run import replay
-from ledgent.schemas.state import as_json
+from ledgent.schemas.state_json import as_json
 from tests.processors import chain as chains
 
 

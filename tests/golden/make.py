@@ -12,9 +12,9 @@ from typing import Any
 
 from ledgent.agent.verify import verify
 from ledgent.schemas.codec import Envelope, encode, span_id_of, trace_id_of
-from ledgent.schemas.events import Event
+from ledgent.schemas.frozen import Event
 from ledgent.schemas.run import replay
-from ledgent.schemas.state import as_json
+from ledgent.schemas.state_json import as_json
 from tests.golden.runs import RUNS, Scene
 from tests.golden.samples import SAMPLES, SYSTEM_SAMPLES
 from tests.schemas.chain import NOON, RUN

@@ -1,6 +1,15 @@
 """One event of each type, every field of it set to something that is not its default."""
 
-from ledgent.schemas.agents import AgentSpec, Limits, ModelSpec, OutputSpec, RetryPolicy, ToolSpec
+from ledgent.schemas.agents import (
+    AgentSpec,
+    CircuitPolicy,
+    Limits,
+    ModelSpec,
+    OutputSpec,
+    RetryPolicy,
+    Timeouts,
+    ToolSpec,
+)
 from ledgent.schemas.context import Summarize
 from ledgent.schemas.errors import ErrorCode, ErrorInfo
 from ledgent.schemas.events import (
@@ -17,10 +26,12 @@ from ledgent.schemas.events import (
     ModelCallFailed,
     ModelCallStarted,
     ModelCallToolRequested,
+    ModelFellBack,
     OutputAccepted,
     OutputRejected,
     QuestionAnswered,
     QuestionAsked,
+    RateLimitWaited,
     RetryScheduled,
     RunCancelled,
     RunCancelRequested,
@@ -39,7 +50,16 @@ from ledgent.schemas.events import (
     ToolCallStarted,
     ToolCallUncertain,
 )
-from ledgent.schemas.system_events import AlertRaised, AlertResolved, AnySystemEvent, RecordDeadLettered
+from ledgent.schemas.recovery import Recovery
+from ledgent.schemas.system_events import (
+    AlertRaised,
+    AlertResolved,
+    AnySystemEvent,
+    CircuitClosed,
+    CircuitHalfOpened,
+    CircuitOpened,
+    RecordDeadLettered,
+)
 from ledgent.schemas.terminators import (
     AllOf,
     AnyOf,
@@ -57,7 +77,14 @@ _PARTS = (
     Part(kind="image", media_type="image/png", sha256="ab" * 32, size=12_345, name="chart ü.png"),
     Part(kind="file", media_type="application/pdf", sha256="cd" * 32, size=54_321),
 )
-_ERROR = ErrorInfo(code=ErrorCode.RATE_LIMITED, message="slow down: ü €", retryable=True, retry_after_s=1.5, status=429)
+_ERROR = ErrorInfo(
+    code=ErrorCode.RATE_LIMITED,
+    message="slow down: ü €",
+    retryable=True,
+    retry_after_s=1.5,
+    status=429,
+    deadline="call",
+)
 _AGENT = AgentSpec(
     name="clerk",
     instructions="Be brief.\nBe “kind”.",
@@ -70,6 +97,11 @@ _AGENT = AgentSpec(
         timeout_s=30.0,
         retry=RetryPolicy(attempts=2, first_s=0.25, max_s=4.0),
         context_window=128_000,
+        timeouts=Timeouts(connect_s=2.0, first_token_s=20.0, between_tokens_s=5.0),
+        circuit=CircuitPolicy(calls=20, rate=0.75, window_s=20.0, open_s=5.0),
+        requests_per_minute=500,
+        tokens_per_minute=30_000,
+        concurrency=8,
     ),
     tools=(
         ToolSpec(
@@ -87,11 +119,15 @@ _AGENT = AgentSpec(
             ends_run=True,
             concurrency=2,
             resources=("printer", "till"),
+            service="bank",
+            circuit=CircuitPolicy(calls=5, rate=0.25, window_s=30.0, open_s=10.0),
             asks=True,
             max_result_chars=2_000,
         ),
     ),
-    limits=Limits(steps=9, tokens=10_000, cost_usd=0.75, seconds=60.0, tool_calls=20, repeats=3, idle_steps=2),
+    limits=Limits(
+        steps=9, tokens=10_000, cost_usd=0.75, seconds=60.0, tool_calls=20, repeats=3, idle_steps=2, step_seconds=9.5
+    ),
     policy="react",
     text_protocol=True,
     output=OutputSpec(
@@ -104,6 +140,9 @@ _AGENT = AgentSpec(
     ),
     conversational=True,
     context=Summarize(at=0.7, keep=0.25, instructions="Name all “orders”."),
+    recovery=(Recovery(code=ErrorCode.CONTENT_FILTERED, again="backoff", then="stop"),),
+    fallbacks=(ModelSpec(provider="scripted", name="script"),),
+    fallback_s=5.0,
 )
 
 SAMPLES: tuple[AnyEvent, ...] = (
@@ -112,7 +151,9 @@ SAMPLES: tuple[AnyEvent, ...] = (
         request_id="0197f0a2-0000-7000-8000-000000000001",
         agent=_AGENT,
         input="hello \u2028 “you” 😀",
-        limits=Limits(steps=5, tokens=5_000, cost_usd=0.5, seconds=30.5, tool_calls=9, repeats=2, idle_steps=1),
+        limits=Limits(
+            steps=5, tokens=5_000, cost_usd=0.5, seconds=30.5, tool_calls=9, repeats=2, idle_steps=1, step_seconds=8.5
+        ),
         session="session-1",
         labels={"team": "blue", "größe": "ü"},
         forked_from=ForkedFrom(
@@ -199,6 +240,10 @@ SAMPLES: tuple[AnyEvent, ...] = (
     ContextSummarized(call_id="s1", upto=12, summary="They want #1 “back”.", tokens_before=90_000, tokens_after=40_000),
     ContextTrimmed(start=12, shortened=(14, 17), longest=2_000, tokens_before=90_000, tokens_after=40_000),
     RetryScheduled(call_id="m2", attempt=4, delay_s=0.375, code=ErrorCode.RATE_LIMITED),
+    RateLimitWaited(call_id="m2", attempt=1, delay_s=2.5, reason="tokens", upto=12),
+    ModelFellBack(
+        call_id="m2", attempt=5, from_model="gpt-4o", to_model="script", index=1, reason=ErrorCode.QUOTA_EXHAUSTED
+    ),
 )
 
 SYSTEM_SAMPLES: tuple[AnySystemEvent, ...] = (
@@ -219,4 +264,7 @@ SYSTEM_SAMPLES: tuple[AnySystemEvent, ...] = (
         reason="the bytes are no record: they hold no event",
         subject_run_id="0197f0a2-0000-7000-8000-00000000000a",
     ),
+    CircuitOpened(circuit="model:openai/gpt-4o", calls=12, failures=9, open_s=30.5, reason=ErrorCode.TIMEOUT),
+    CircuitHalfOpened(circuit="model:openai/gpt-4o"),
+    CircuitClosed(circuit="model:openai/gpt-4o"),
 )

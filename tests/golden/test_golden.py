@@ -12,7 +12,7 @@ from ledgent.producers.memory import MemoryLog
 from ledgent.schemas.codec import Stored, decode, digest_of, encode, export_line, import_line
 from ledgent.schemas.events import EVENT_CLASSES
 from ledgent.schemas.run import replay
-from ledgent.schemas.state import as_json
+from ledgent.schemas.state_json import as_json
 from ledgent.schemas.system_events import SYSTEM_EVENT_CLASSES, decode_system
 from tests.golden.make import SYSTEM, recorded, sample
 from tests.golden.runs import RUNS

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, Literal, Union, get_args, get_origin
 
-from annotated_types import Ge, Gt, Lt
+from annotated_types import Ge, Gt, Le, Lt
 from hypothesis import strategies as st
 from pydantic import BaseModel, JsonValue
 from pydantic.fields import FieldInfo
@@ -69,6 +69,8 @@ def _field(info: FieldInfo) -> st.SearchStrategy[Any]:
     least = next((bound.ge for bound in info.metadata if isinstance(bound, Ge)), None)
     above = next((bound.gt for bound in info.metadata if isinstance(bound, Gt)), None)
     below = next((bound.lt for bound in info.metadata if isinstance(bound, Lt)), None)
+    if below is None:  # near enough for a bound that is included
+        below = next((bound.le for bound in info.metadata if isinstance(bound, Le)), None)
     return _value(info.annotation, least, above, below)
 
 

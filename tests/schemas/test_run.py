@@ -28,7 +28,8 @@ from ledgent.schemas.events import (
     ToolCallUncertain,
 )
 from ledgent.schemas.run import evolve, replay
-from ledgent.schemas.state import Assistant, Phase, RunState, Status, ToolResult, User, as_json
+from ledgent.schemas.state import Assistant, Phase, RunState, Status, ToolResult, User
+from ledgent.schemas.state_json import as_json
 from ledgent.schemas.values import Usage
 from tests.schemas.chain import SPEC, Chain, asked, begun
 

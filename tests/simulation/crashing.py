@@ -20,7 +20,8 @@ from ledgent.schemas.events import (
 )
 from ledgent.schemas.requests import AnyRequest
 from ledgent.schemas.run import evolve, replay
-from ledgent.schemas.state import RunState, as_json
+from ledgent.schemas.state import RunState
+from ledgent.schemas.state_json import as_json
 from tests.simulation.clock import SimulatedClock
 
 LONGEST_S = 20.0

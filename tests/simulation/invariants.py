@@ -23,7 +23,8 @@ from ledgent.schemas.events import (
 )
 from ledgent.schemas.requests import SendMessage, StartRun
 from ledgent.schemas.run import evolve, replay
-from ledgent.schemas.state import RunState, as_json
+from ledgent.schemas.state import RunState
+from ledgent.schemas.state_json import as_json
 from tests.simulation.simulated_agents import IDEMPOTENT, World
 from tests.simulation.simulated_log import SimulatedLog, Storage
 from tests.simulation.simulated_loop import Process

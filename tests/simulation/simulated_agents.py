@@ -15,9 +15,9 @@ from pydantic import BaseModel
 
 from ledgent.agent import Agent, Delta, Limits, RetryPolicy, ToolContext, ToolError, tool
 from ledgent.agent.models.port import AskedTool, ModelFailure, ModelReply, ModelRequest
-from ledgent.agent.models.retryable import RETRYABLE
 from ledgent.schemas.agents import ModelSpec
 from ledgent.schemas.errors import ErrorCode, ErrorInfo
+from ledgent.schemas.recovery import RETRYABLE
 from ledgent.schemas.values import Usage
 from tests.simulation.simulated_log import Storage
 from tests.simulation.simulated_loop import SimulatedLoop
