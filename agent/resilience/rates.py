@@ -45,12 +45,16 @@ class Bucket:
 
     def take(self, now: float, amount: float) -> float:
         """How long to wait, seconds, for what is hereby taken."""
-        self._level = min(self._burst, self._level + (now - self._at) * self._refill) - amount
-        self._at = now
-        return max(0.0, -self._level / self._refill)
+        self._level = min(self._burst, self._level + max(0.0, now - self._at) * self._refill) - amount
+        self._at = max(self._at, now)
+        return max(0.0, -self._level / self._refill + self._at - now)
 
     def give_back(self, amount: float) -> None:
         self._level = min(self._burst, self._level + amount)
+
+    def hold(self, until: float) -> None:
+        """Nothing comes before then, and nothing is owed."""
+        self._level, self._at = max(0.0, self._level), max(self._at, until)
 
     def told(self, left: float) -> None:
         """No more than this is left, others' calls included."""
@@ -108,7 +112,11 @@ class Rates:
                 self._hear("requests", allowance.requests, allowance.requests_left, now)
                 self._hear("tokens", allowance.tokens, allowance.tokens_left, now)
                 until = max(until, now + (allowance.reset_s or 0.0))
-            self._until = max(self._until, until)
+            if until > self._until:
+                self._until = until
+                self._places.clear()  # who waits queues up anew, so that not all go at once when this is over
+                for bucket in self._buckets.values():
+                    bucket.hold(until)
 
     def settle(self, thought: int, usage: Usage) -> None:
         """The call used so many tokens, and not those it was thought to use."""

@@ -112,6 +112,19 @@ class TestArithmetic:
         assert rates.wait(("r", "m1", 1), 0, 11.0) == Wait(4.0, "told")
         assert rates.wait(("r", "m1", 1), 0, 15.0) is None
 
+    def test_who_was_told_to_wait_does_not_go_all_at_once_afterwards(self) -> None:
+        rates = Rates()
+        rates.configure(ModelSpec(provider="p", name="m", requests_per_minute=10), 0.0)
+        runs = [(f"r{number}", "m1", 1) for number in range(9)]
+        due = {run: waits.delay_s for run in runs if (waits := rates.wait(run, 0, 0.0)) is not None}
+        assert len(due) == 8
+        rates.learn(None, Fail("rate_limited", retry_after_s=100.0).error, 1.0)
+        again = {run: at + waits.delay_s for run, at in due.items() if (waits := rates.wait(run, 0, at)) is not None}
+        first, *_, last = sorted(again.values())
+        assert first >= 101.0
+        assert last - first == pytest.approx(7 * 60 / 9, rel=0.01)
+        assert [rates.wait(run, 0, at) for run, at in again.items()] == [None] * 8
+
     def test_a_model_without_limits_costs_nothing(self) -> None:
         rates = Rates()
         assert rates.wait(("r", "m1", 1), 9_999_999, 0.0) is None
