@@ -106,6 +106,7 @@ _PLAIN: dict[Any, Callable[[Any, Any, Any], st.SearchStrategy[Any]]] = {
     ),
     float: lambda least, above, below: st.floats(
         min_value=least if above is None else above,
+        max_value=below,
         exclude_min=above is not None,
         max_value=below,
         exclude_max=below is not None,
