@@ -252,9 +252,9 @@ class TestOtherWorkers:
 
     async def test_what_was_announced_long_ago_counts_no_more(self, log: MemoryLog) -> None:
         await log.announce(
-            CircuitOpened(circuit="model:scripted/first", calls=9, failures=9, open_s=0.001, reason=FAILED)
+            CircuitOpened(circuit="model:scripted/first", calls=9, failures=9, open_s=0.5, reason=FAILED)
         )
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.6)
         other = await self.hearing(log.storage)
         model = ScriptedModel(["hi"], name="first", circuit=POLICY)
         assert (await Agent("a", model).run("go", log=other)).output == "hi"
