@@ -256,7 +256,7 @@ class TestOtherWorkers:
         )
         await asyncio.sleep(0.6)
         other = await self.hearing(log.storage)
-        model = ScriptedModel(["hi"], name="first", circuit=POLICY)
+        model = ScriptedModel(["hi"], name="first", circuit=POLICY, retry=ONCE)
         assert (await Agent("a", model).run("go", log=other)).output == "hi"
 
     @pytest.mark.slow
