@@ -45,12 +45,19 @@ def show(
             "--at", metavar="SEQ|NAME", help="The state after this record or at this checkpoint, and what it changed."
         ),
     ] = None,
+    request: Annotated[
+        str | None,
+        typer.Option("--request", metavar="CALL", help="The exact request of a model call, as m3; m3/1: an attempt's."),
+    ] = None,
     events: Annotated[bool, typer.Option("--events", help="Each event's whole payload, too.")] = False,
     output: OutputAs = Output.TABLE,
     log: LogUrl = None,
 ) -> None:
-    """One run: what it did step by step, and how it ended; or its state at any point."""
-    from ledgent.dashboard.cli.run_pages import write_queued, write_run, write_step
+    """One run: what it did step by step, and how it ended; or its state at any point.
+
+    A request is made again from the log and held against the digest of what was sent; exit code 1 if it is another.
+    """
+    from ledgent.dashboard.cli.run_pages import write_queued, write_request, write_run, write_step
     from ledgent.dashboard.logs import find_run, log_to_read, settings_for
     from ledgent.dashboard.run_view import step_to, view_of
 
@@ -58,6 +65,11 @@ def show(
         run_id = find_run(opened, run)
         if opened.head(run_id) is None:
             write_queued(run_id, output)
+        elif request is not None:
+            from ledgent.agent.rebuild import rebuilt_request
+
+            if not write_request(rebuilt_request(run_id, opened.records(run_id), request), output):
+                raise typer.Exit(1)
         elif at is not None:
             write_step(step_to(run_id, opened.records(run_id), point(at)), output)
         else:

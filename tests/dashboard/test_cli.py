@@ -1,5 +1,6 @@
 """The command line, as people meet it: real processes, what they print, and their exit codes."""
 
+import hashlib
 import json
 import signal
 import sqlite3
@@ -186,6 +187,30 @@ def test_the_state_at_a_record_and_what_it_changed_are_shown(folder: Path) -> No
     past_the_end = ledgent(folder, "run", "show", run_id, "--at", "99")
     assert past_the_end.code == 2
     assert "records 1 to 9" in past_the_end.error
+
+
+@pytest.mark.slow
+def test_the_exact_request_of_a_model_call_is_shown(folder: Path) -> None:
+    (run_id,) = recorded(folder, ADDER)
+    shown = ledgent(folder, "run", "show", run_id, "--request", "m2")
+    assert shown.code == 0
+    digest = hashlib.sha256(shown.out.removesuffix("\n").encode()).hexdigest()
+    assert f"SHA-256 {digest}, as sent" in shown.err
+    facts = json.loads(ledgent(folder, "run", "show", run_id, "--request", "m2/1", "-o", "json").out)
+    assert facts["request"] == json.loads(shown.out)
+    assert (facts["ok"], facts["digest"], facts["seq"]) == (True, digest, 7)
+    missing = ledgent(folder, "run", "show", run_id, "--request", "m9")
+    assert missing.code == 2
+    assert "it has m1 to m2" in missing.error
+
+    connection = sqlite3.connect(folder / ".ledgent" / "log.db")
+    connection.execute("UPDATE records SET body = replace(body, 'What is 2', 'What is 3') WHERE seq = 2")
+    connection.execute("UPDATE records SET body = CAST(body AS BLOB)")
+    connection.commit()
+    connection.close()
+    changed = ledgent(folder, "run", "show", run_id, "--request", "m2")
+    assert changed.code == 1
+    assert "NOT what was sent" in changed.err
 
 
 def test_what_models_and_tools_say_cannot_steer_the_terminal(folder: Path) -> None:
