@@ -9,6 +9,8 @@ import typer
 from ledgent.dashboard.cli.options import All, Follow, LogUrl, Output, OutputAs, RunId, RunIds, Since, StoreUrl, point
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from ledgent.schemas.ports import History
 
 
@@ -96,6 +98,14 @@ def tail(
 def verify(
     runs: RunIds = None,
     every: All = False,
+    since: Since = None,
+    agents: Annotated[
+        str | None,
+        typer.Option("--agents", metavar="MODULES", help="Would today's agents of these modules decide alike?"),
+    ] = None,
+    certificate: Annotated[
+        Path | None, typer.Option("--certificate", metavar="FILE", help="Write the certificates here, as JSON.")
+    ] = None,
     output: OutputAs = Output.TABLE,
     log: LogUrl = None,
 ) -> None:
@@ -104,11 +114,13 @@ def verify(
     Every record is checked against the chain of digests and the rules of the log; every decision and every request to
     the model is made again and compared. No model and no tool is called.
     """
+    from ledgent.agent.loading import load_agents
     from ledgent.dashboard.cli.certificates import write_certificates
     from ledgent.dashboard.logs import log_to_read, settings_for
 
     with log_to_read(settings_for(log).log) as opened:
-        if not write_certificates(opened, _chosen(opened, runs, every), output):
+        chosen = _chosen(opened, runs, every, since)
+        if not write_certificates(opened, chosen, output, certificate, load_agents(agents or "")):
             raise typer.Exit(1)
 
 
@@ -162,13 +174,16 @@ def export(
             note(f"{len(chosen):,} runs written to {out}")
 
 
-def _chosen(history: "History", runs: list[str] | None, every: bool) -> list[str]:
+def _chosen(history: "History", runs: list[str] | None, every: bool, since: "datetime | None" = None) -> list[str]:
     """The ids of the runs that are meant, each once. A run that nobody has taken up yet has nothing to be read."""
-    from ledgent.dashboard.logs import find_recorded_run
+    from ledgent.dashboard.logs import find_recorded_run, first_id_at
     from ledgent.schemas.errors import UsageError
 
     if bool(runs) == every:
         raise UsageError("name the runs, or say --all for every run in the log")
+    if since is not None and not every:
+        raise UsageError("--since goes with --all")
     if every:
-        return [run_id for run_id in history.run_ids() if history.head(run_id) is not None]
+        after = first_id_at(since) if since is not None else None
+        return [run_id for run_id in history.run_ids(after) if history.head(run_id) is not None]
     return list(dict.fromkeys(find_recorded_run(history, run) for run in runs or []))

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -240,6 +241,26 @@ def test_verification_names_the_record_that_was_changed(folder: Path) -> None:
     assert ledgent(folder, "run", "verify", good).code == 0
     (certificate,) = json.loads(ledgent(folder, "run", "verify", bad, "-o", "json").out)
     assert (certificate["ok"], certificate["seq"], certificate["records"]) == (False, 4, 3)
+
+
+@pytest.mark.slow
+def test_certificates_are_written_for_the_runs_of_a_time_by_todays_agents(folder: Path) -> None:
+    (run_id,) = recorded(folder, ADDER)
+    done = ledgent(folder, "run", "verify", "--all", "--since", "1h", "--agents", "helpers", "--certificate", "c.json")
+    assert done.code == 1, "the test's adder has a tool of another description"
+    (certificate,) = json.loads((folder / "c.json").read_text())
+    assert (certificate["run_id"], certificate["verdict"], certificate["seq"]) == (run_id, "diverged", 3)
+    assert (certificate["field"], certificate["cause"]) == ("model_call.started.request_digest", "agent_changed")
+    assert certificate["code"].startswith("ledgent ")
+    assert datetime.fromisoformat(certificate["verified_at"]).tzinfo is not None
+    assert "the agent is not what it was: tools.add.parameters.properties.a" in done.out
+
+    assert ledgent(folder, "run", "verify", "--all", "--since", "1h", "--certificate", "c.json").code == 0
+    (certificate,) = json.loads((folder / "c.json").read_text())
+    assert (certificate["ok"], certificate["records"], certificate["complete"]) == (True, 9, True)
+    none = ledgent(folder, "run", "verify", "--all", "--since", "2199-01-01", "-o", "json")
+    assert (none.code, json.loads(none.out)) == (0, [])
+    assert ledgent(folder, "run", "verify", run_id, "--since", "1h").code == 2
 
 
 @pytest.mark.slow
