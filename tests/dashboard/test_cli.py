@@ -47,7 +47,7 @@ def test_help_names_every_command_and_imports_nothing_heavy(folder: Path) -> Non
     done = ledgent(folder, "--help")
     assert done.code == 0
     processes = ("up", "worker", "processors", "sink", "dashboard")
-    for name in ("demo", *processes, "doctor", "sql", "stats", "run", "store", "topics", "dlq", "schema"):
+    for name in ("demo", *processes, "doctor", "sql", "stats", "run", "log", "store", "topics", "dlq", "schema"):
         assert f"\n  {name} " in done.out
 
     heavy = {
@@ -285,6 +285,30 @@ def test_an_export_keeps_every_byte_and_ends_with_the_heads(folder: Path) -> Non
     assert into.code == 0
     assert (folder / "run.jsonl").read_bytes().startswith(b"".join(exported[:10]))
     assert ledgent(folder, "run", "export", runs[0], "--out", "missing/run.jsonl").code == 2
+
+
+@pytest.mark.slow
+def test_exports_are_checked_without_the_log_held_against_anchors_and_imported(folder: Path) -> None:
+    runs = recorded(folder, ADDER, ADDER)
+    assert ledgent(folder, "run", "export", "--all", "--out", "runs.jsonl").code == 0
+    assert "2 heads" in ledgent(folder, "log", "anchor", "--to", "anchors").err
+    good = ledgent(folder, "log", "verify", "runs.jsonl", "--anchors", "anchors")
+    assert (good.code, good.out) == (0, "runs.jsonl: 2 runs, 18 records, whole and as they were written\n")
+
+    lines = (folder / "runs.jsonl").read_bytes().splitlines(keepends=True)
+    (folder / "cut.jsonl").write_bytes(b"".join(lines[:5]))
+    cut = ledgent(folder, "log", "verify", "cut.jsonl", "-o", "json")
+    assert cut.code == 1
+    (fault,) = json.loads(cut.out)[0]["faults"]
+    assert (fault["line"], fault["run_id"], fault["seq"]) == (6, min(runs), 6)
+    assert ledgent(folder, "log", "verify", "missing.jsonl").code == 2
+
+    elsewhere = f"sqlite:///{folder}/other/log.db"
+    imported = ledgent(folder, "run", "import", "runs.jsonl", "--log", elsewhere)
+    assert (imported.code, imported.out) == (0, "runs.jsonl: 2 runs, 2 of them new; 18 records written\n")
+    again = ledgent(folder, "run", "export", "--all", "--log", elsewhere)
+    assert again.out.encode() == b"".join(lines)
+    assert "exported" in ledgent(folder, "run", "import", "cut.jsonl", "--log", elsewhere).error
 
 
 def test_a_reader_that_has_had_enough_is_no_error(folder: Path) -> None:
