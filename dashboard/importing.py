@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from ledgent.schemas.codec import EVENT_MARK, Stored, import_line, read_envelope
 from ledgent.schemas.errors import BrokenExport, UsageError
-from ledgent.schemas.exports import Anchors, ExportCheck, ExportHead, listed_in, read_anchors
+from ledgent.schemas.exports import Anchors, ExportCheck, listed_in, read_anchors
 from ledgent.schemas.ports import Log
 
 APPENDED_AT_ONCE = 200
@@ -49,7 +49,7 @@ def check_files(paths: Sequence[Path], anchors: Anchors) -> dict[Path, ExportChe
     """
     found: dict[Path, ExportCheck] = {}
     for path in dict.fromkeys(paths):
-        check = found[path] = ExportCheck(_listed(path), anchors)
+        check = found[path] = ExportCheck(listed_in(lines_of(path)), anchors)
         for line in lines_of(path):
             check.add(line)
         check.finish()
@@ -98,10 +98,3 @@ def _by_run(path: Path) -> Iterator[tuple[str, Iterator[Stored]]]:
     """The runs of an export that is known to be good, each with its records."""
     lines = (line for line in lines_of(path) if EVENT_MARK in line)
     return groupby(map(import_line, lines), key=lambda stored: read_envelope(stored.body).run_id)
-
-
-def _listed(path: Path) -> list[ExportHead]:
-    last = b""
-    for line in lines_of(path):
-        last = line
-    return listed_in(last)

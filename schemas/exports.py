@@ -12,7 +12,7 @@ import msgspec
 import orjson
 
 from ledgent.schemas.acceptance import ACCEPTED, Guard, advance, judge
-from ledgent.schemas.codec import GENESIS, Envelope, Stored, digest_of, import_line, read_envelope
+from ledgent.schemas.codec import EVENT_MARK, GENESIS, Envelope, Stored, digest_of, import_line, read_envelope
 from ledgent.schemas.errors import UnreadableRecord
 
 T = TypeVar("T")
@@ -62,7 +62,7 @@ def heads_line(heads: Iterable[ExportHead]) -> bytes:
 class ExportCheck:
     """Takes an export line by line, and says where it is not what was written.
 
-    `listed`: what the export's last line says, where it is at hand: it names the run whose first line is gone.
+    `listed`: by `listed_in`, where all lines are at hand: it names a run whose first line is gone.
     """
 
     def __init__(self, listed: Sequence[ExportHead] = (), anchors: Anchors | None = None) -> None:
@@ -185,17 +185,16 @@ class ExportCheck:
         if listed is None or line[-1:] != b"\n":
             self._fault("it was changed or cut off", of_list=True)
             return
-        named = {head.run_id for head in listed.heads}
-        found = {head.run_id for head in self.heads} | {fault.run_id for fault in self.faults}
-        for head in listed.heads:
-            if head.run_id not in found:
-                self.faults.append(Fault(self._line, head.run_id, 1, "the whole run is missing: the list names it"))
         if self.faults:
             return  # what follows from them is no news
-        if line != heads_line(self.heads):
-            wrong = next((head.run_id for head in self.heads if head.run_id not in named), None)
-            said = f"it does not name run {wrong}" if wrong else "it is not of the runs before it"
-            self._fault(said, of_list=True)
+        named = {head.run_id for head in listed.heads}
+        found = {head.run_id for head in self.heads}
+        if left_out := next((head.run_id for head in self.heads if head.run_id not in named), None):
+            self._fault(f"it does not name run {left_out}", of_list=True)
+        elif missing := next((head.run_id for head in listed.heads if head.run_id not in found), None):
+            self.faults.append(Fault(self._line, missing, 1, "the whole run is missing: the list names it"))
+        elif line != heads_line(self.heads):
+            self._fault("it was changed", of_list=True)
 
     def _begin(self) -> None:
         """The next line is of another run."""
@@ -206,11 +205,13 @@ class ExportCheck:
         if self._lost:
             return
         self._lost = True
-        due = self._due()
-        named = self._run_id or due or run_id
-        if self._run_id is None and due is None:
-            self._nameless = len(self.faults)  # the run's other lines say which it is
         of_head = head or self._guard.ended
+        named = self._run_id
+        if named is None and self._listed:
+            named = self._due()
+            of_head = of_head or named is None  # after the last run comes the list
+        elif named is None:
+            named, self._nameless = run_id, len(self.faults)  # the run's other lines say which it is
         self.faults.append(Fault(self._line, named, None if of_head else self._guard.seq + 1, reason))
 
     def _due(self) -> str | None:
@@ -228,10 +229,16 @@ class ExportCheck:
             self._nameless = None
 
 
-def listed_in(line: bytes) -> list[ExportHead]:
-    """The heads that an export's last line lists; none where it is no such list."""
-    listed = _read(line, _read_list)
-    return listed.heads if listed is not None else []
+def listed_in(lines: Iterable[bytes]) -> list[ExportHead]:
+    """The heads that an export's last line lists; none where it is no list of the runs whose heads stand before it."""
+    last, found = b"", set[str]()
+    for line in lines:
+        last = line
+        if EVENT_MARK not in line and (head := _read(line, _read_head)):
+            found.add(head.run_id)
+    listed = _read(last, _read_list)
+    heads = listed.heads if listed is not None else []
+    return heads if found <= {head.run_id for head in heads} else []
 
 
 def read_anchors(lines: Iterable[bytes]) -> Iterator[ExportHead]:

@@ -60,7 +60,7 @@ def exported() -> Exported:
 
 def faults_of(content: bytes) -> list[Fault]:
     lines = content.splitlines(keepends=True)
-    check = ExportCheck(listed_in(lines[-1]) if lines else [])
+    check = ExportCheck(listed_in(lines))
     for line in lines:
         check.add(line)
     check.finish()
@@ -113,8 +113,7 @@ def test_whatever_is_changed_is_found_and_the_right_record_named(exported: Expor
         made += 1
         before, after = split(content), split(other)
         first = next((at for at, (a, b) in enumerate(zip(before, after, strict=False)) if a != b), len(after) - 1)
-        first = min(first, len(exported.lines) - 1)
-        run_id, seq = exported.places[first]
+        run_id, seq = exported.places[first] if first < len(exported.places) else (None, None)
         faults = faults_of(other)
         assert faults, (kind, first)
         fault = faults[0]
@@ -124,6 +123,32 @@ def test_whatever_is_changed_is_found_and_the_right_record_named(exported: Expor
         if seq is not None:
             assert fault.seq == seq, (kind, first, fault)
         assert fault.line == first + 1, (kind, fault)
+
+
+def test_every_byte_of_heads_and_of_their_list_counts(exported: Exported) -> None:
+    for number, (run_id, seq) in enumerate(exported.places):
+        line = exported.lines[number]
+        for place in range(len(line)) if seq is None else (len(line) - 1,):
+            other = line[:place] + bytes([line[place] ^ 1]) + line[place + 1 :]
+            faults = faults_of(b"".join([*exported.lines[:number], other, *exported.lines[number + 1 :]]))
+            assert faults, (number, place)
+            assert faults[0].run_id == run_id
+            assert faults[0].line == number + 1
+
+
+def test_what_stands_twice_or_after_the_end_is_found_although_it_is_whole(exported: Exported) -> None:
+    heads = [at for at, (_, seq) in enumerate(exported.places) if seq is None]
+    first = exported.lines[: heads[0] + 1]
+    after = faults_of(b"".join([*exported.lines, *first]))
+    assert after[0].line == len(exported.lines) + 1
+    twice = faults_of(b"".join([*exported.lines[:-1], *first, exported.lines[-1]]))
+    assert twice[0] == (len(exported.lines), None, None, f"run {exported.places[0][0]} was there before")
+
+
+def test_a_record_without_its_line_break_is_named_itself(exported: Exported) -> None:
+    (fault, *_) = faults_of(b"".join(exported.lines[:3]).rstrip(b"\n"))
+    assert (fault.line, fault.run_id, fault.seq) == (3, *exported.places[2])
+    assert "cut off" in fault.reason
 
 
 def test_a_chain_made_anew_is_found_by_what_was_anchored(exported: Exported, tmp_path: Path) -> None:
