@@ -182,6 +182,7 @@ class _Check:
     def _begun(self, record: Recorded, event: RunStarted) -> Recorded:
         """The run's start, as the agent that is asked about would have made it."""
         self._recorded = event.agent
+        self.imported = event.imported is not None
         if self._agent is None:
             return record
         given = {

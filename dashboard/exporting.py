@@ -1,4 +1,4 @@
-"""Runs as JSON lines that keep every stored byte. Reads the log; knows no terminal."""
+"""Runs as JSON lines: every stored byte, or as messages or spans. Reads the log; knows no terminal."""
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -6,10 +6,13 @@ from pathlib import Path
 
 import orjson
 
-from ledgent.schemas.codec import export_line
+from ledgent.agent.render import Renderer
+from ledgent.processors.otlp import otlp_traces
+from ledgent.schemas.codec import decode, export_line
 from ledgent.schemas.errors import UnknownRun, UsageError
 from ledgent.schemas.exports import ExportHead, head_line, heads_line
 from ledgent.schemas.ports import History
+from ledgent.schemas.run import replay
 
 
 def export_lines(history: History, run_ids: Iterable[str]) -> Iterator[bytes]:
@@ -25,6 +28,24 @@ def export_lines(history: History, run_ids: Iterable[str]) -> Iterator[bytes]:
         yield head_line(head)
         heads.append(head)
     yield heads_line(heads)
+
+
+def chat_lines(history: History, run_ids: Iterable[str]) -> Iterator[bytes]:
+    """Each run as an object with its chat-completions messages, as they would be sent to the model next."""
+    for run_id in run_ids:
+        state = replay(run_id, history.records(run_id)).state
+        if state.agent is None:
+            continue  # it failed before it began: nothing was said
+        asked = orjson.loads(Renderer(state.agent).request(state))
+        about = {"run_id": run_id, "agent": state.agent.name, "status": str(state.status), "model": asked["model"]}
+        tools = {"tools": asked["tools"]} if "tools" in asked else {}
+        yield orjson.dumps({**about, **tools, "messages": asked["messages"]}) + b"\n"
+
+
+def span_lines(history: History, run_ids: Iterable[str]) -> Iterator[bytes]:
+    """Each run as an OTLP JSON object, a line each, as collectors read them from a file."""
+    for run_id in run_ids:
+        yield orjson.dumps(otlp_traces(run_id, map(decode, history.records(run_id)))) + b"\n"
 
 
 def write_whole(path: Path, lines: Iterable[bytes]) -> None:

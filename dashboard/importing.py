@@ -2,12 +2,16 @@
 
 import gzip
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
 from itertools import groupby, islice
 from pathlib import Path
 from typing import NamedTuple
 
+from pydantic import ValidationError
+
+from ledgent.agent.importing import import_chat
 from ledgent.schemas.codec import EVENT_MARK, Stored, import_line, read_envelope
-from ledgent.schemas.errors import BrokenExport, UsageError
+from ledgent.schemas.errors import BrokenExport, RecordTooLarge, UsageError
 from ledgent.schemas.exports import Anchors, ExportCheck, listed_in, read_anchors
 from ledgent.schemas.ports import Log
 
@@ -98,3 +102,21 @@ def _by_run(path: Path) -> Iterator[tuple[str, Iterator[Stored]]]:
     """The runs of an export that is known to be good, each with its records."""
     lines = (line for line in lines_of(path) if EVENT_MARK in line)
     return groupby(map(import_line, lines), key=lambda stored: read_envelope(stored.body).run_id)
+
+
+async def import_chats(log: Log, path: Path) -> tuple[Imported, list[str]]:
+    """Puts the runs of a file with chat-completions messages, one a line, into the log as imported ones.
+
+    What was done, and the lines that were refused, with the reason. Raises UsageError, LogFull, LogUnavailable.
+    """
+    runs, new, written, refused, now = 0, 0, 0, list[str](), datetime.now(UTC)
+    for number, line in enumerate(lines_of(path), 1):
+        if not line.strip():
+            continue
+        try:
+            _, records = await import_chat(log, line, now)
+        except (UsageError, RecordTooLarge, ValidationError) as error:
+            refused.append(f"{path}, line {number}: {error}")
+            continue
+        runs, new, written = runs + 1, new + (records > 0), written + records
+    return Imported(runs, new, written), refused

@@ -1,6 +1,7 @@
 """`ledgent run list|show|tail|verify|result|export`: looking at runs. Changes nothing."""
 
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +13,14 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from ledgent.schemas.ports import History
+
+
+class Format(StrEnum):
+    """How runs are exported."""
+
+    RECORDS = "records"
+    OPENAI = "openai"
+    OTLP = "otlp"
 
 
 def list_(
@@ -154,17 +163,24 @@ def result(
 def export(
     runs: RunIds = None,
     every: All = False,
+    format: Annotated[
+        Format, typer.Option("--format", help="records: to import again; openai: messages; otlp: spans as OTLP JSON.")
+    ] = Format.RECORDS,
     out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write here, whole or not at all.")] = None,
     log: LogUrl = None,
 ) -> None:
-    """Write runs as JSON lines: each record's stored bytes, each run's head after it, the list of heads at the end."""
+    """Write runs as JSON lines: each record's stored bytes, each run's head after it, the list of heads at the end.
+
+    Or an object a run: its chat-completions messages, or its spans.
+    """
     from ledgent.dashboard.cli.output import note
-    from ledgent.dashboard.exporting import export_lines, write_whole
+    from ledgent.dashboard.exporting import chat_lines, export_lines, span_lines, write_whole
     from ledgent.dashboard.logs import log_to_read, settings_for
 
     with log_to_read(settings_for(log).log) as opened:
         chosen = _chosen(opened, runs, every)
-        lines = export_lines(opened, chosen)
+        written = {Format.RECORDS: export_lines, Format.OPENAI: chat_lines, Format.OTLP: span_lines}[format]
+        lines = written(opened, chosen)
         if out is None:
             for line in lines:
                 sys.stdout.buffer.write(line)

@@ -311,6 +311,25 @@ def test_exports_are_checked_without_the_log_held_against_anchors_and_imported(f
     assert "exported" in ledgent(folder, "run", "import", "cut.jsonl", "--log", elsewhere).error
 
 
+@pytest.mark.slow
+def test_messages_and_spans_are_exported_and_messages_imported_as_imported_runs(folder: Path) -> None:
+    (run_id,) = recorded(folder, ADDER)
+    assert ledgent(folder, "run", "export", run_id, "--format", "openai", "--out", "chats.jsonl").code == 0
+    chat = json.loads((folder / "chats.jsonl").read_text())
+    assert [message["role"] for message in chat["messages"]] == ["user", "assistant", "tool", "assistant"]
+    spans = json.loads(ledgent(folder, "run", "export", run_id, "--format", "otlp").out)
+    assert len(spans["resourceSpans"][0]["scopeSpans"][0]["spans"]) == 4
+    elsewhere = f"sqlite:///{folder}/other/log.db"
+    with (folder / "chats.jsonl").open("a") as file:
+        file.write("nothing\n")
+    done = ledgent(folder, "run", "import", "chats.jsonl", "--format", "openai", "--log", elsewhere)
+    assert (done.code, done.out) == (1, "chats.jsonl: 1 runs, 1 of them new; 9 records written\n")
+    assert "chats.jsonl, line 2" in done.error
+    verified = ledgent(folder, "run", "verify", "--all", "--log", elsewhere)
+    assert verified.code == 0
+    assert "imported: 9 records whole and in order; nothing was decided here" in verified.out
+
+
 def test_a_reader_that_has_had_enough_is_no_error(folder: Path) -> None:
     recorded(folder, Agent("wordy", ScriptedModel(["word " * 40_000])))
     process = started(folder, "run", "export", "--all")

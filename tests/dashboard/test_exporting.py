@@ -140,7 +140,7 @@ def test_what_stands_twice_or_after_the_end_is_found_although_it_is_whole(export
     heads = [at for at, (_, seq) in enumerate(exported.places) if seq is None]
     first = exported.lines[: heads[0] + 1]
     after = faults_of(b"".join([*exported.lines, *first]))
-    assert after[0].line == len(exported.lines) + 1
+    assert after[0] == (len(exported.lines) + 1, None, None, "this line stands after the list of heads")
     twice = faults_of(b"".join([*exported.lines[:-1], *first, exported.lines[-1]]))
     assert twice[0] == (len(exported.lines), None, None, f"run {exported.places[0][0]} was there before")
 
