@@ -5,7 +5,8 @@
 Ratios only: in each round the same records are parsed with `json.loads`, folded and verified in turns, in one process;
 the median of the rounds counts. `fold`: every record's digest, place and writer checked, its payload validated, the
 state folded. `verify`: that, and each decision and each request made again. Then a log of `--events` events is written
-to SQLite and folded run after run; the process that folds may not take more memory at its end than after its first tenth.
+to SQLite and folded run after run; what folds it may not take
+more memory at its end than after its first tenth.
 Exit code 1 where the fold costs more than 4 times `json.loads`, or memory grows.
 """
 

@@ -531,6 +531,18 @@ def test_every_event_type_has_a_json_schema(folder: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_breaking_change_of_an_event_is_named(folder: Path) -> None:
+    good = ledgent(folder, "schema", "check")
+    assert good.code == 0, good.out
+    schemas = json.loads(ledgent(folder, "schema", "export").out)
+    schemas["run.started.v1"]["properties"]["mood"] = {"type": "string"}
+    (folder / "then.json").write_text(json.dumps(schemas))
+    bad = ledgent(folder, "schema", "check", "--against", "then.json")
+    assert (bad.code, bad.out) == (1, "run.started.v1: $.mood: the field is gone\n")
+    (folder / "none.json").write_text("[]")
+    assert ledgent(folder, "schema", "check", "--against", "none.json").code == 2
+
+
 def test_the_doctor_names_what_is_wrong_and_what_mends_it(folder: Path) -> None:
     fresh = ledgent(folder, "doctor", "-o", "json")
     assert fresh.code == 0
