@@ -14,6 +14,7 @@ from ledgent.agent.render import Renderer, request_digest
 from ledgent.agent.terminators import changed
 from ledgent.schemas.agents import AgentSpec
 from ledgent.schemas.errors import UsageError
+from ledgent.schemas.events import RunStarted
 from ledgent.schemas.state import RunState
 from ledgent.schemas.terminators import AllOf, AnyOf, Predicate, Terminator
 
@@ -70,6 +71,12 @@ class Divergence(Exception):
         self.field = field
         self.recorded = None if recorded is None else f"{recorded!s:.2000}"
         self.decided = None if decided is None else f"{decided!s:.2000}"
+
+
+def begun_by(agent: AgentSpec, event: RunStarted) -> RunStarted:
+    """A run's start, had this agent made it; limits that the run set for itself stay."""
+    own = {name: value for name, value in dict(event.limits).items() if value != getattr(event.agent.limits, name)}
+    return event.model_copy(update={"agent": agent, "limits": agent.limits.model_copy(update=own)})
 
 
 def likely_cause(

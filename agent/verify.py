@@ -19,7 +19,7 @@ from ledgent.agent.commands import (
     ScheduleRetry,
 )
 from ledgent.agent.decide import decide, may_begin_early
-from ledgent.agent.divergence import Certificate, Divergence, Verdict, likely_cause
+from ledgent.agent.divergence import Certificate, Divergence, Verdict, begun_by, likely_cause
 from ledgent.agent.render import Renderer, request_digest
 from ledgent.agent.shared_check import SharedCheck
 from ledgent.agent.tools.asking import question_in
@@ -181,22 +181,14 @@ class _Check:
 
     def _begun(self, record: Recorded, event: RunStarted) -> Recorded:
         """The run's start, as the agent that is asked about would have made it."""
-        self._recorded = event.agent
-        self.imported = event.imported is not None
-        if self._agent is None:
-            return record
-        given = {
-            name: value for name, value in dict(event.limits).items() if value != getattr(event.agent.limits, name)
-        }
-        limits = self._agent.limits.model_copy(update=given)
-        return record._replace(event=event.model_copy(update={"agent": self._agent, "limits": limits}))
+        self._recorded, self.imported = event.agent, event.imported is not None
+        return record if self._agent is None else record._replace(event=begun_by(self._agent, event))
 
     def _whole(self, stored: Stored) -> Recorded:
         body, digest = stored
         seq = self.guard.seq + 1
-        if (
-            type(body) is not bytes or digest_of(self.guard.digest, body) != digest
-        ):  # SQLite keeps any type in any column
+        # SQLite keeps any type in any column.
+        if type(body) is not bytes or digest_of(self.guard.digest, body) != digest:
             raise Divergence("broken", "its bytes or its digest were changed, or the record before it is another")
         try:
             envelope = read_envelope(body)
@@ -211,7 +203,8 @@ class _Check:
     def _compare(self, record: Recorded) -> None:
         event, agent = record.event, self._state.agent
         if isinstance(event, ModelCallToolRequested) and agent is not None and not may_begin_early(self._state, agent):
-            raise Divergence("diverged", f"{event.type} was recorded, but here calls wait for the whole answer")
+            said = f"{event.type} was recorded, but here calls wait for the whole answer"
+            raise Divergence("diverged", said, "type", event.type, "nothing")
         if fault := self._shared.fault_of(event, self._state.awaited):
             raise Divergence("diverged", fault)
         if isinstance(event, RunClaimed) or _made_by_the_worker(event, self._claimed):
