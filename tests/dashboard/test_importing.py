@@ -17,7 +17,7 @@ from ledgent.producers.memory import MemoryLog
 from ledgent.producers.sqlite import SqliteLog
 from ledgent.schemas.codec import decode
 from ledgent.schemas.errors import UsageError
-from ledgent.schemas.events import ModelCallStarted, RunStarted
+from ledgent.schemas.events import ModelCallStarted, RunStarted, ToolCallCompleted
 from ledgent.schemas.state import Status
 from tests.agent.recorded import events_of, only, state_of
 
@@ -89,6 +89,13 @@ async def test_the_same_line_is_imported_once_and_times_are_kept() -> None:
     assert (times[0], times[-1]) == (datetime(2025, 3, 1, 10, tzinfo=UTC), datetime(2025, 3, 1, 10, 0, 7, tzinfo=UTC))
     assert written == len(times)
     assert run_id < f"{int(NOW.timestamp() * 1000):012x}"
+
+
+async def test_a_result_belongs_to_the_call_that_it_names() -> None:
+    asking = asked(("one", "look", "{}"), ("two", "pay", "{}"))
+    log, run_id = await imported([CHAT[1], asking, answered("two", "paid"), answered("one", "looked")])
+    results = [(event.call_id, event.result) for event in events_of(log, run_id, ToolCallCompleted)]
+    assert results == [("m1.t1", "paid"), ("m1.t0", "looked")]
 
 
 async def test_what_no_event_can_hold_is_counted() -> None:
