@@ -188,8 +188,7 @@ class _Chat:
         started = ToolCallStarted(
             call_id=asked.call_id, name=asked.name, arguments=asked.arguments, idempotency_key=key
         )
-        text, cut = cut_text(self._text(message) or "")
-        completed = ToolCallCompleted(call_id=asked.call_id, result=text, duration_ms=None, cut=cut)
+        completed = ToolCallCompleted(call_id=asked.call_id, result=self._text(message) or "", duration_ms=None)
         self._steps += [Step(event, (asked.call_id, 1), at) for event in (started, completed)]
 
     def _text(self, message: Mapping[str, Any]) -> str | None:

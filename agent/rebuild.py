@@ -43,7 +43,8 @@ def rebuilt_request(run_id: str, records: Iterable[Stored], call: str) -> Rebuil
         if isinstance(event, ModelCallStarted):
             asked.append(event.call_id)
             if event.call_id == call_id and attempt in ("", str(event.attempt)) and state.agent is not None:
-                body = Renderer(state.agent).request(state)
+                renderer = Renderer(state.agent)
+                body = renderer.request(state) if event.upto is None else renderer.summary(state, event.upto)
                 found = Rebuilt(
                     record.seq, event.call_id, event.attempt, body, request_digest(body), event.request_digest
                 )

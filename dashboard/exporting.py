@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import orjson
+from msgspec.structs import replace
 
 from ledgent.agent.render import Renderer
 from ledgent.processors.otlp import otlp_traces
@@ -13,6 +14,7 @@ from ledgent.schemas.errors import UnknownRun, UsageError
 from ledgent.schemas.exports import ExportHead, head_line, heads_line
 from ledgent.schemas.ports import History
 from ledgent.schemas.run import replay
+from ledgent.schemas.state import Context
 
 
 def export_lines(history: History, run_ids: Iterable[str]) -> Iterator[bytes]:
@@ -31,12 +33,12 @@ def export_lines(history: History, run_ids: Iterable[str]) -> Iterator[bytes]:
 
 
 def chat_lines(history: History, run_ids: Iterable[str]) -> Iterator[bytes]:
-    """Each run as an object with its chat-completions messages, as they would be sent to the model next."""
+    """Each run as an object with its chat-completions messages, also those that the model was no longer sent."""
     for run_id in run_ids:
         state = replay(run_id, history.records(run_id)).state
         if state.agent is None:
             continue  # it failed before it began: nothing was said
-        asked = orjson.loads(Renderer(state.agent).request(state))
+        asked = orjson.loads(Renderer(state.agent).request(replace(state, context=Context())))
         about = {"run_id": run_id, "agent": state.agent.name, "status": str(state.status), "model": asked["model"]}
         tools = {"tools": asked["tools"]} if "tools" in asked else {}
         yield orjson.dumps({**about, **tools, "messages": asked["messages"]}) + b"\n"

@@ -227,7 +227,6 @@ class ToolCallCompleted(Event):
     """Shown to the model beside it."""
     whole: Part | None = None
     """The whole result, where the model is told only its beginning."""
-    cut: Cut | None = None
 
 
 class ToolCallFailed(Event):

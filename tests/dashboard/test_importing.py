@@ -8,8 +8,9 @@ from typing import Any
 import orjson
 import pytest
 
-from ledgent.agent import Agent, Attempts, Call, Fail, RetryPolicy, ScriptedModel, tool
+from ledgent.agent import Agent, Attempts, Call, Fail, RetryPolicy, ScriptedModel, Trim, tool
 from ledgent.agent.importing import import_chat
+from ledgent.agent.rebuild import rebuilt_request
 from ledgent.agent.verify import verify
 from ledgent.dashboard.exporting import chat_lines, export_lines, span_lines
 from ledgent.dashboard.importing import check_files, import_chats, import_records, lines_of
@@ -132,6 +133,22 @@ async def test_lines_that_hold_no_run_are_named_and_the_others_imported(tmp_path
 async def look(what: str) -> str:
     """Looks."""
     return what
+
+
+async def test_messages_that_the_model_was_no_longer_sent_are_exported() -> None:
+    log = MemoryLog()
+    turns = [*[Call("look", what=f"{turn}: {'words ' * 40}") for turn in range(8)], "done"]
+    agent = Agent("looker", ScriptedModel(turns, context_window=500), "Look.", tools=[look], context=Trim())
+    result = await agent.run("go", log=log)
+    (chat,) = map(json.loads, chat_lines(log, [result.run_id]))
+    assert [message["role"] for message in chat["messages"]] == [
+        "system",
+        "user",
+        *["assistant", "tool"] * 8,
+        "assistant",
+    ]
+    assert chat["tools"][0]["function"]["name"] == "look"
+    assert rebuilt_request(result.run_id, log.records(result.run_id), "m9").body.count(b'"role"') < 19
 
 
 async def test_spans_are_exported_as_collectors_read_them() -> None:
