@@ -22,7 +22,7 @@ from ledgent.agent.decide import may_begin_early
 from ledgent.agent.limits import time_left
 from ledgent.agent.models.port import Delta, ModelRequest
 from ledgent.agent.output import InvalidOutput
-from ledgent.agent.render import Renderer, request_digest
+from ledgent.agent.render import Renderers, request_digest
 from ledgent.agent.resilience.breaker import Call, Named, circuit_of_model, circuit_of_tool, through
 from ledgent.agent.resilience.bulkhead import within
 from ledgent.agent.resilience.metered import Metered
@@ -50,7 +50,7 @@ from ledgent.schemas.events import (
     ToolCallRejected,
     ToolCallStarted,
 )
-from ledgent.schemas.fallbacks import model_in_use, models_of
+from ledgent.schemas.fallbacks import model_in_use
 from ledgent.schemas.ports import Blobs, System
 from ledgent.schemas.sent import BYTES_PER_TOKEN
 from ledgent.schemas.values import ToolRequest
@@ -87,8 +87,7 @@ class Intents:
         self._blobs = blobs
         self._log = log
         self._shared = shared_of(log)
-        self._renderers: dict[int, Renderer] = {}
-        """By which of the agent's models is asked."""
+        self._renderers = Renderers()
 
     def record(self, command: Command, cause: int) -> None:
         match command:
@@ -124,11 +123,8 @@ class Intents:
     def _intend_model_call(self, call_id: str, attempt: int, cause: int, upto: int | None = None) -> None:
         """With `upto` it is for a summary, of which nobody is told piece by piece: it is no answer."""
         spec = self._writer.state.agent or self._agent.spec
-        index = model_in_use(self._writer.state)
-        model = models_of(spec)[index]
-        if index not in self._renderers:
-            self._renderers[index] = Renderer(spec, model)
-        state, renderer, answers = self._writer.state, self._renderers[index], upto is None
+        state, answers = self._writer.state, upto is None
+        model, renderer = self._renderers.of(state, spec)
         body = renderer.request(state) if upto is None else renderer.summary(state, upto)
         rates, tokens = self._shared.rates(model, self._clock.monotonic()), len(body) // BYTES_PER_TOKEN
         waits = rates.wait((state.run_id, call_id, attempt), tokens, self._clock.monotonic())
@@ -158,7 +154,7 @@ class Intents:
         asked = ModelRequest(call_id, attempt, body, timeout_s, times, self._blobs)
         early = on_request if answers and may_begin_early(state, spec) else None
         on_delta = self._on_delta if answers else None
-        live = Metered(self._agent.live_model_of(index, model), rates, tokens, self._clock)
+        live = Metered(self._agent.live_model_of(model_in_use(state), model), rates, tokens, self._clock)
 
         def ask(
             request: ModelRequest, left_of: Literal["run", "step"] | None

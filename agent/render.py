@@ -8,6 +8,7 @@ import orjson
 from ledgent.agent.abridged import as_sent, first_as_sent, instructions_of, transcript
 from ledgent.agent.policies import react
 from ledgent.schemas.agents import AgentSpec, ModelSpec
+from ledgent.schemas.fallbacks import model_in_use, models_of
 from ledgent.schemas.state import Context, RunState
 from ledgent.schemas.state_json import message_as_json, with_files
 
@@ -89,6 +90,21 @@ class Renderer:
             {"role": "user", "content": transcript(state, self._agent, upto)},
         ]
         return orjson.dumps({**self._of_summary, "messages": messages})
+
+
+class Renderers:
+    """One run's, by which of the agent's models is asked."""
+
+    def __init__(self) -> None:
+        self._made: dict[int, Renderer] = {}
+
+    def of(self, state: RunState, agent: AgentSpec) -> tuple[ModelSpec, Renderer]:
+        """The model that the next attempt goes to, and what renders its requests."""
+        index = model_in_use(state)
+        model = models_of(agent)[index]
+        if index not in self._made:
+            self._made[index] = Renderer(agent, model)
+        return model, self._made[index]
 
 
 def _what_is_sent(context: Context) -> tuple[object, ...]:

@@ -5,25 +5,16 @@ again and its commands are held against the intents that were recorded, request 
 """
 
 from collections import deque
-from typing import Any, Literal, NamedTuple
 
 from ledgent.agent.commands import (
-    AskApproval,
-    AskSummary,
-    AskUser,
-    CallModel,
-    CallTool,
-    CheckOutput,
     Command,
-    Record,
-    ScheduleRetry,
 )
 from ledgent.agent.decide import decide, may_begin_early
-from ledgent.agent.render import Renderer, request_digest
+from ledgent.agent.divergence import Certificate, Divergence, Verdict, begun_by, likely_cause
+from ledgent.agent.expectation import Expectation
 from ledgent.agent.shared_check import SharedCheck
-from ledgent.agent.terminators import changed
-from ledgent.agent.tools.asking import question_in
-from ledgent.schemas.acceptance import Guard, Verdict, advance, judge
+from ledgent.schemas.acceptance import ACCEPTED, Guard, advance, judge
+from ledgent.schemas.agents import AgentSpec
 from ledgent.schemas.codec import Recorded, Stored, digest_of, event_of, read_envelope
 from ledgent.schemas.errors import BadRecord, ErrorCode, UnknownRun
 from ledgent.schemas.events import (
@@ -47,6 +38,7 @@ from ledgent.schemas.events import (
     RunCompleted,
     RunFailed,
     RunLimited,
+    RunStarted,
     RunSuspended,
     ThoughtRecorded,
     TimerFired,
@@ -56,7 +48,6 @@ from ledgent.schemas.events import (
     ToolCallStarted,
     ToolCallUncertain,
 )
-from ledgent.schemas.fallbacks import model_in_use, models_of
 from ledgent.schemas.ports import Head, History
 from ledgent.schemas.run import evolve
 from ledgent.schemas.state import RunState
@@ -96,55 +87,29 @@ _OUTCOMES = (
 """Events that a holder who hands the run over records without deciding on them."""
 
 
-class Certificate(NamedTuple):
-    """What verification found."""
+def verify(history: History, run_id: str, agent: AgentSpec | None = None) -> Certificate:
+    """Verifies one run; with `agent`, whether that agent would have decided alike.
 
-    run_id: str
-    verdict: Literal["verified", "diverged", "broken"]
-    """`broken`: the log is not what was written. `diverged`: this code decides otherwise."""
-    records: int
-    """How many records were found good, from the first on."""
-    head_digest: str
-    """Of the last good record."""
-    complete: bool
-    """Whether the log's own head says that these are all of the run's records."""
-    decisions: int
-    """Intents that were decided again."""
-    seq: int | None = None
-    """The first record that is not as it should be."""
-    reason: str | None = None
-
-    @property
-    def ok(self) -> bool:
-        return self.verdict == "verified"
-
-
-class _Divergence(Exception):
-    def __init__(self, verdict: Literal["diverged", "broken"], reason: str) -> None:
-        super().__init__(reason)
-        self.verdict = verdict
-
-
-def verify(history: History, run_id: str) -> Certificate:
-    """Verifies one run. Raises UnknownRun, LogCorrupt, LogUnavailable."""
+    Raises UnknownRun, LogCorrupt, LogUnavailable.
+    """
     head = history.head(run_id)
     if head is None:
         raise UnknownRun(run_id)
     misplaced = dict(history.misplaced(run_id))
-    check = _Check(history, run_id)
+    check = _Check(history, run_id, agent)
     for stored in history.records(run_id):
         seq = check.guard.seq + 1
         try:
             if seq in misplaced:
-                raise _Divergence("broken", misplaced[seq])
+                raise Divergence("broken", misplaced[seq])
             check.step(stored)
-        except _Divergence as found:
-            return check.certificate(found.verdict, False, seq, str(found) + check.cause(found))
+        except Divergence as found:
+            return check.failed(found)
         if seq == head.guard.seq and check.guard != head.guard:
-            return check.certificate("broken", False, seq, "it is not the record that the run's head names")
+            return check.certificate("broken", seq, "it is not the record that the run's head names")
     if fault := _beyond(history, head, check.guard):
-        return check.certificate("broken", False, *fault)
-    return check.certificate("verified", True)
+        return check.certificate("broken", *fault)
+    return check.certificate("imported" if check.imported else "verified")
 
 
 def _beyond(history: History, head: Head, guard: Guard) -> tuple[int, str] | None:
@@ -161,70 +126,81 @@ def _beyond(history: History, head: Head, guard: Guard) -> tuple[int, str] | Non
 class _Check:
     """Folds one run and decides it again."""
 
-    def __init__(self, history: History, run_id: str) -> None:
+    def __init__(self, history: History, run_id: str, agent: AgentSpec | None = None) -> None:
         self.guard = Guard()
+        self.imported = False
         self._shared = SharedCheck(history)
-        self._state = RunState(run_id)
+        self._agent = agent
+        self._recorded: AgentSpec | None = None
+        self._state = self._decided_from = RunState(run_id)
         self._expected: deque[Command] = deque()
         self._cause = 0
         self._claimed = False
         self._cut_short = False
         self._decisions = 0
-        self._renderers: dict[int, Renderer] = {}
+        self._expectation = Expectation()
+        self._proven_seq: int | None = None
 
-    def certificate(
-        self,
-        verdict: Literal["verified", "diverged", "broken"],
-        complete: bool,
-        seq: int | None = None,
-        reason: str | None = None,
-    ) -> Certificate:
+    def certificate(self, verdict: Verdict, seq: int | None = None, reason: str | None = None) -> Certificate:
+        """What has been found; complete where nothing is wrong."""
         guard = self.guard
-        return Certificate(self._state.run_id, verdict, guard.seq, guard.digest, complete, self._decisions, seq, reason)
+        certificate = Certificate(
+            self._state.run_id, verdict, guard.seq, guard.digest, seq is None, self._decisions, seq, reason
+        )
+        return certificate._replace(cause="log_changed") if verdict == "broken" else certificate
 
-    def cause(self, found: _Divergence) -> str:
-        """What is known of why this code decides otherwise."""
-        names = changed(self._state.agent.terminators) if self._state.agent else []
-        if found.verdict == "broken" or not names:
-            return ""
-        return f"; the source of {' and '.join(names)} has changed since"
+    def failed(self, found: Divergence) -> Certificate:
+        """What is wrong with the next record, and what likely lies behind it."""
+        cause, why = likely_cause(found, self._state, self._decided_from, self._recorded, self._proven_seq)
+        reason = str(found) if found.verdict == "broken" else f"{found}; likely cause: {why}"
+        return self.certificate(found.verdict, self.guard.seq + 1, reason)._replace(
+            field=found.field, recorded=found.recorded, decided=found.decided, cause=cause
+        )
 
     def step(self, stored: Stored) -> None:
-        """Checks and folds the next record. Raises _Divergence."""
+        """Checks and folds the next record. Raises Divergence."""
         record = self._whole(stored)
-        self._compare(record)
+        if isinstance(record.event, RunStarted):
+            record = self._begun(record, record.event)
+        if not self.imported:
+            self._compare(record)
         try:
             self._state = evolve(self._state, record)
         except (KeyError, TypeError, AttributeError) as error:
-            raise _Divergence("broken", f"it does not follow from the records before it ({error!r})") from error
+            raise Divergence("broken", f"it does not follow from the records before it ({error!r})") from error
         self.guard = advance(record.envelope, stored.digest)
-        if not self._expected:
+        if not self._expected and not self.imported:
             self._expected.extend(decide(self._state))
-            self._cause = record.seq
+            self._decided_from, self._cause = self._state, record.seq
+
+    def _begun(self, record: Recorded, event: RunStarted) -> Recorded:
+        """The run's start, as the agent that is asked about would have made it."""
+        self._recorded, self.imported = event.agent, event.imported is not None
+        return record if self._agent is None else record._replace(event=begun_by(self._agent, event))
 
     def _whole(self, stored: Stored) -> Recorded:
         body, digest = stored
         seq = self.guard.seq + 1
-        if (
-            type(body) is not bytes or digest_of(self.guard.digest, body) != digest
-        ):  # SQLite keeps any type in any column
-            raise _Divergence("broken", "its bytes or its digest were changed, or the record before it is another")
+        # SQLite keeps any type in any column.
+        if type(body) is not bytes or digest_of(self.guard.digest, body) != digest:
+            raise Divergence("broken", "its bytes or its digest were changed, or the record before it is another")
         try:
             envelope = read_envelope(body)
             if envelope.run_id != self._state.run_id or envelope.seq != seq:
-                raise _Divergence("broken", f"record {envelope.seq} of run {envelope.run_id} stands in its place")
-            if judge(self.guard, envelope, stored) is not Verdict.ACCEPTED:
-                raise _Divergence("broken", "its writer did not hold the run")
+                raise Divergence("broken", f"record {envelope.seq} of run {envelope.run_id} stands in its place")
+            if judge(self.guard, envelope, stored) is not ACCEPTED:
+                raise Divergence("broken", "its writer did not hold the run")
             return Recorded(envelope, event_of(envelope, stored), digest)
         except BadRecord as error:
-            raise _Divergence("broken", str(error)) from error
+            raise Divergence("broken", str(error)) from error
 
     def _compare(self, record: Recorded) -> None:
         event, agent = record.event, self._state.agent
         if isinstance(event, ModelCallToolRequested) and agent is not None and not may_begin_early(self._state, agent):
-            raise _Divergence("diverged", f"{event.type} was recorded, but here calls wait for the whole answer")
+            said = f"{event.type} was recorded, but here calls wait for the whole answer"
+            raise Divergence("diverged", said, "type", event.type, "nothing")
         if fault := self._shared.fault_of(event, self._state.awaited):
-            raise _Divergence("diverged", fault)
+            raise Divergence("diverged", fault)
         if isinstance(event, RunClaimed) or _made_by_the_worker(event, self._claimed):
             self._expected.clear()  # what was decided is cut short, and decided anew by the next holder
             self._cut_short = False
@@ -232,93 +208,34 @@ class _Check:
             self._expected.clear()
             self._cut_short = True
         elif self._cut_short:
-            raise _Divergence("diverged", f"{event.type} was recorded where the run was being handed over")
+            raise Divergence("diverged", f"{event.type} was recorded where the run was being handed over")
         elif self._expected:
             self._decisions += 1
             self._as_decided(self._expected.popleft(), record)
         elif isinstance(event, _DECIDED):
-            raise _Divergence("diverged", f"{event.type} was recorded, but this code decides nothing here")
+            said = f"{event.type} was recorded, but this code decides nothing here"
+            raise Divergence("diverged", said, "type", event.type, "nothing")
         self._claimed = isinstance(event, RunClaimed)
 
     def _undecided(self, outcome: AnyEvent) -> bool:
         """Whether the outcome stands where something else had been decided."""
-        return bool(self._expected) and not self._fields(self._expected[0], outcome)[1]
+        return bool(self._expected) and not self._expectation.fields(self._state, self._expected[0], outcome)[1]
 
     def _as_decided(self, command: Command, record: Recorded) -> None:
-        expected, found = self._fields(command, record.event)
+        expected, found = self._expectation.fields(self._state, command, record.event)
         if not found:
-            raise _Divergence("diverged", f"{record.event.type} was recorded, but this code decides {command!r:.500}")
+            said = f"{record.event.type} was recorded, but this code decides {command!r:.500}"
+            raise Divergence("diverged", said, "type", record.event.type, repr(command))
         for name, value in expected.items():
             if found[name] != value:
-                raise _Divergence(
-                    "diverged",
-                    f"{record.event.type}.{name} is {found[name]!r:.200}, but this code decides {value!r:.200}",
-                )
+                field = f"{record.event.type}.{name}"
+                said = f"{field} is {found[name]!r:.200}, but this code decides {value!r:.200}"
+                raise Divergence("diverged", said, field, found[name], value)
         if record.envelope.cause != self._cause:
-            raise _Divergence(
-                "diverged", f"its cause is {record.envelope.cause}, but it follows from record {self._cause}"
-            )
-
-    def _fields(self, command: Command, event: AnyEvent) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The fields that the command fixes, and the event's; nothing found where the event is of another kind."""
-        found = dict(event)
-        match command, event:
-            case Record(decided), _ if decided.type == event.type:
-                return dict(decided), found
-            case CallModel(call_id, attempt), ModelCallStarted():
-                return {"call_id": call_id, "attempt": attempt, **self._asked(None)}, found
-            case AskSummary(call_id, attempt, upto), ModelCallStarted():
-                return {"call_id": call_id, "attempt": attempt, **self._asked(upto)}, found
-            case CallModel(call_id, attempt), RateLimitWaited():
-                return {"call_id": call_id, "attempt": attempt, "upto": None}, found
-            case AskSummary(call_id, attempt, upto), RateLimitWaited():
-                return {"call_id": call_id, "attempt": attempt, "upto": upto}, found
-            case CallTool(call_id, attempt), ToolCallStarted():
-                request = self._state.tool_calls[call_id].request
-                return {
-                    "call_id": call_id,
-                    "attempt": attempt,
-                    "name": request.name,
-                    "arguments": request.arguments,
-                    "idempotency_key": f"{self._state.run_id}/{call_id}",
-                }, found
-            case AskApproval(call_id), ApprovalRequested():
-                request = self._state.tool_calls[call_id].request
-                return {"call_id": call_id, "name": request.name, "arguments": request.arguments}, found
-            case AskUser(call_id), QuestionAsked():
-                request = self._state.tool_calls[call_id].request
-                return (dict(asked), found) if (asked := question_in(request)) else ({}, {})
-            case ((CallTool(call_id) | AskApproval(call_id) | AskUser(call_id)), ToolCallRejected()):
-                return {"call_id": call_id}, found
-            case CheckOutput(), OutputAccepted():
-                return {"type": event.type}, found
-            case CheckOutput(attempt), OutputRejected():
-                return {"attempt": attempt}, found
-            case ScheduleRetry(call_id, attempt, least_s, most_s, code), RetryScheduled(delay_s=delay_s):
-                within = least_s <= delay_s <= most_s
-                return {"call_id": call_id, "attempt": attempt, "code": code} | (
-                    {} if within else {"delay_s": f"{least_s:g} to {most_s:g}"}
-                ), found
-            case _:
-                return {}, {}
-
-    def _asked(self, upto: int | None) -> dict[str, Any]:
-        agent = self._state.agent
-        assert agent is not None, "a model is called only by a run that has started"
-        index = model_in_use(self._state)
-        model = models_of(agent)[index]
-        if index not in self._renderers:
-            self._renderers[index] = Renderer(agent, model)
-        state, renderer = self._state, self._renderers[index]
-        return {
-            "provider": model.provider,
-            "model": model.name,
-            "request_digest": request_digest(
-                renderer.request(state) if upto is None else renderer.summary(state, upto)
-            ),
-            "purpose": "answer" if upto is None else "summary",
-            "upto": upto,
-        }
+            said = f"its cause is {record.envelope.cause}, but it follows from record {self._cause}"
+            raise Divergence("diverged", said, "cause", record.envelope.cause, self._cause)
+        if isinstance(record.event, ModelCallStarted):
+            self._proven_seq = record.seq
 
 
 def _made_by_the_worker(event: AnyEvent, claimed: bool) -> bool:

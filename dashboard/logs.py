@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 from ledgent.producers.memory import MemoryLog
@@ -79,6 +80,12 @@ def find_recorded_run(history: History, given: str) -> str:
     if history.head(run_id) is None:
         raise UsageError(f"run {run_id} is queued: {NOBODY_YET}")
     return run_id
+
+
+def first_id_at(at: datetime) -> str:
+    """What is not above the id of any run that was begun then or later: an id begins with its time."""
+    digits = f"{max(int(at.timestamp() * 1000), 0):012x}"
+    return f"{digits[:8]}-{digits[8:]}"
 
 
 def without_password(url: str) -> str:

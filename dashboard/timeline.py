@@ -174,7 +174,8 @@ def what_of_the_run(event: AnyEvent) -> str:
                 event.reason, "another worker took it over"
             )
         case RunStarted():
-            said = f"{event.agent.name}: {event.input}" if event.input is not None else event.agent.name
+            who = event.agent.name + (f", imported from {event.imported.source}" if event.imported else "")
+            said = f"{who}: {event.input}" if event.input is not None else who
             said += files_in_short(event.files)
             origin = event.forked_from
             return f"{said} (from run {short_id(origin.run_id)} at {origin.seq})" if origin else said

@@ -207,7 +207,7 @@ def _started(event: RunStarted) -> Changes:
         "model": event.agent.model.name,
         "provider": event.agent.model.provider,
         "session": event.session or "",
-        "labels": event.labels,
+        "labels": event.labels | ({"imported": event.imported.source} if event.imported else {}),
         "input": preview(event.input or ""),
     }
 

@@ -27,7 +27,7 @@ MAX_TEXT_BYTES = 256_000
 GENESIS = "0" * 64
 """The digest before a run's first record."""
 
-_EVENT_MARK = b',"event":'  # cannot occur inside a JSON string: the quotes in it would be escaped
+EVENT_MARK = b',"event":'  # cannot occur inside a JSON string: the quotes in it would be escaped
 
 
 class Stored(NamedTuple):
@@ -90,7 +90,7 @@ def encode(envelope: Envelope, event: Event) -> Stored:
     Raises RecordTooLarge when it is over MAX_RECORD_BYTES.
     """
     head = _write(envelope)
-    body = head[:-1] + _EVENT_MARK + type(event).__pydantic_serializer__.to_json(event) + b"}"
+    body = head[:-1] + EVENT_MARK + type(event).__pydantic_serializer__.to_json(event) + b"}"
     if len(body) > MAX_RECORD_BYTES:
         raise RecordTooLarge(
             f"run {envelope.run_id}: the {envelope.type} record would take {len(body):,} bytes; "
@@ -116,7 +116,7 @@ def split(body: bytes) -> tuple[Envelope, bytes]:
     """The envelope, and the payload's bytes for `decode_payload`. Raises UnreadableRecord."""
     if not isinstance(body, bytes):  # a column of another type than it was written with
         raise UnreadableRecord("the record's body is no bytes")
-    head, _, rest = body.partition(_EVENT_MARK)
+    head, _, rest = body.partition(EVENT_MARK)
     if rest[-1:] != b"}":
         raise UnreadableRecord("the bytes are no record: they hold no event")
     try:
@@ -140,7 +140,7 @@ def decode(stored: Stored) -> Recorded:
 
 def event_of(envelope: Envelope, stored: Stored) -> AnyEvent:
     """The event of a record whose envelope has been read already. Raises as `decode` does."""
-    payload = stored.body[stored.body.index(_EVENT_MARK) + len(_EVENT_MARK) : -1]
+    payload = stored.body[stored.body.index(EVENT_MARK) + len(EVENT_MARK) : -1]
     return decode_payload(envelope.type, envelope.version, payload)
 
 

@@ -20,7 +20,8 @@ LedgentError                    exit code 1
 ├── BadRecord                   1
 │   ├── UnreadableRecord            the bytes are no record: dead letters
 │   ├── UnknownEventType            old code reads a new log: stop and upgrade
-│   └── BrokenHistory               a gap, a fork or a wrong digest in a run's records
+│   ├── BrokenHistory               a gap, a fork or a wrong digest in a run's records
+│   └── BrokenExport                an export that is not what was written
 ├── StoreError                  1
 │   ├── StoreCorrupt
 │   └── StoreQueryRefused           the engine refused the query
@@ -137,6 +138,10 @@ class BrokenHistory(BadRecord):
         self.run_id = run_id
         self.seq = seq
         self.reason = reason
+
+
+class BrokenExport(BadRecord):
+    """An export is not what was written."""
 
 
 class StoreError(LedgentError):

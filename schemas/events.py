@@ -24,7 +24,7 @@ from ledgent.schemas.resilience_events import RateLimitWaited as RateLimitWaited
 from ledgent.schemas.resilience_events import RetryScheduled as RetryScheduled
 from ledgent.schemas.sharing_events import CheckpointSaved as CheckpointSaved
 from ledgent.schemas.sharing_events import HistoryShared as HistoryShared
-from ledgent.schemas.values import Cut, ForkedFrom, Part, ToolRequest, Usage
+from ledgent.schemas.values import Cut, ForkedFrom, Imported, Part, ToolRequest, Usage
 
 # run ----------------------------------------------------------------------------------------------------------------
 
@@ -50,6 +50,8 @@ class RunStarted(Event):
     """The run that this one goes on from; `input` then comes after what they share."""
     files: tuple[Part, ...] = ()
     """Sent with the input."""
+    imported: Imported | None = None
+    """Where the run was recorded, if not here; then nothing in it was decided, asked or called by ledgent."""
 
 
 class RunSuspended(Event):
@@ -123,7 +125,7 @@ class ModelCallStarted(Event):
     provider: str
     model: str
     request_digest: str
-    """SHA-256 of the request's bytes; replay builds the request from the log and compares."""
+    """SHA-256 of the request's bytes; replay builds the request from the log and compares. Empty: imported, unknown."""
     purpose: Literal["answer", "summary"] = "answer"
     upto: int | None = None
     """Of a summary: it is of the messages before this place, counted from 0."""
@@ -154,7 +156,8 @@ class ModelCallCompleted(Event):
     response_id: str | None = None
     first_token_ms: float | None = None
     """From the start of the attempt; streamed calls only."""
-    duration_ms: float
+    duration_ms: float | None
+    """None: imported, and not known."""
     cut: Cut | None = None
     purpose: Literal["answer", "summary"] = "answer"
 
@@ -221,7 +224,8 @@ class ToolCallCompleted(Event):
     attempt: int = 1
     result: str
     """What the model is told."""
-    duration_ms: float
+    duration_ms: float | None
+    """None: imported, and not known."""
     files: tuple[Part, ...] = ()
     """Shown to the model beside it."""
     whole: Part | None = None

@@ -52,6 +52,17 @@ REFERENCE = "ledgent:"
 """How a part's reference begins."""
 
 
+class Imported(Frozen):
+    """Where a run was recorded that another system made."""
+
+    source: str
+    """The form that it was in: `openai`, chat-completions messages."""
+    sha256: str
+    """Of the bytes that it was made from."""
+    left_out: int = 0
+    """Messages and parts of messages that no event can hold."""
+
+
 class ToolRequest(Frozen):
     """A tool call as the model asked for it."""
 

@@ -14,9 +14,11 @@ from ledgent.dashboard.cli import (
     dead_letters,
     demo,
     doctor,
+    logs,
     model_server,
     processes,
     run_acting,
+    run_importing,
     run_reading,
     schema,
     sql,
@@ -50,6 +52,7 @@ app.command("doctor", short_help="Say whether everything is in place.")(doctor.d
 app.command("sql", short_help="Ask the store in SQL.")(sql.sql)
 app.command("stats", short_help="Questions about cost, speed and errors that have names.")(stats.stats)
 app.add_typer(run)
+app.add_typer(logs.app)
 app.add_typer(store.app)
 app.add_typer(topics.app)
 app.add_typer(dead_letters.app)
@@ -70,6 +73,7 @@ run.command("restore", short_help="A new run that begins as another one stood.")
 run.command("verify", short_help="Check that runs are whole and decided as recorded.")(run_reading.verify)
 run.command("result", short_help="The whole result of a tool call.")(run_reading.result)
 run.command("export", short_help="Write runs as JSON lines, byte for byte.")(run_reading.export)
+run.command("import", short_help="Put exported runs into this log.")(run_importing.import_)
 
 
 @app.callback(invoke_without_command=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 import typer
 
-from ledgent.agent.verify import Certificate
+from ledgent.agent.divergence import Certificate
 from ledgent.dashboard.cli.output import console, note, say
 from ledgent.dashboard.cli.run_lists import write_run_table
 from ledgent.dashboard.cli.run_pages import STATUS_STYLES, TONE_STYLES, write_lines

@@ -6,7 +6,7 @@ import msgspec
 import orjson
 
 from ledgent.dashboard.cli.options import Output
-from ledgent.dashboard.cli.output import console, say, write_json, write_line, write_rows, write_table
+from ledgent.dashboard.cli.output import console, note, say, write_json, write_line, write_rows, write_table
 from ledgent.dashboard.logs import NOBODY_YET
 from ledgent.dashboard.run_view import RunView, Step
 from ledgent.dashboard.timeline import Line, one_line, printable, took
@@ -15,6 +15,8 @@ from ledgent.schemas.codec import Recorded
 
 if TYPE_CHECKING:
     from rich.text import Text
+
+    from ledgent.agent.rebuild import Rebuilt
 
 STATUS_STYLES = {
     "completed": "green",
@@ -69,6 +71,23 @@ def write_step(step: Step, output: Output) -> None:
             say(f"{path}: {_in_short(change['before'])} -> {_in_short(change['after'])}")
     _heading(f"State after record {step.record.seq}")
     say(_pretty(step.state))
+
+
+def write_request(request: "Rebuilt", output: Output) -> bool:
+    """The request's bytes and a line, and beside them whether they are those that were sent; that."""
+    if output is Output.TABLE:
+        body = request.body.decode()
+        say(printable(body) if console().is_terminal else body)
+        sent = "as sent" if request.ok else f"NOT what was sent, which has the digest {request.recorded_digest}"
+        note(
+            f"{request.call_id}, attempt {request.attempt}, record {request.seq}: {len(request.body):,} bytes, "
+            f"SHA-256 {request.digest}, {sent}"
+        )
+    else:
+        facts = {**request._asdict(), "ok": request.ok, "request": orjson.loads(request.body)}
+        del facts["body"]
+        write_json(facts) if output is Output.JSON else write_rows([facts], output)
+    return request.ok
 
 
 def write_lines(view: RunView, *, payloads: bool = False) -> None:

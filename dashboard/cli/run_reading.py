@@ -1,6 +1,7 @@
 """`ledgent run list|show|tail|verify|result|export`: looking at runs. Changes nothing."""
 
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,7 +10,17 @@ import typer
 from ledgent.dashboard.cli.options import All, Follow, LogUrl, Output, OutputAs, RunId, RunIds, Since, StoreUrl, point
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from ledgent.schemas.ports import History
+
+
+class Format(StrEnum):
+    """How runs are exported."""
+
+    RECORDS = "records"
+    OPENAI = "openai"
+    OTLP = "otlp"
 
 
 def list_(
@@ -45,12 +56,19 @@ def show(
             "--at", metavar="SEQ|NAME", help="The state after this record or at this checkpoint, and what it changed."
         ),
     ] = None,
+    request: Annotated[
+        str | None,
+        typer.Option("--request", metavar="CALL", help="The exact request of a model call, as m3; m3/1: an attempt's."),
+    ] = None,
     events: Annotated[bool, typer.Option("--events", help="Each event's whole payload, too.")] = False,
     output: OutputAs = Output.TABLE,
     log: LogUrl = None,
 ) -> None:
-    """One run: what it did step by step, and how it ended; or its state at any point."""
-    from ledgent.dashboard.cli.run_pages import write_queued, write_run, write_step
+    """One run: what it did step by step, and how it ended; or its state at any point.
+
+    A request is made again from the log and held against the digest of what was sent; exit code 1 if it is another.
+    """
+    from ledgent.dashboard.cli.run_pages import write_queued, write_request, write_run, write_step
     from ledgent.dashboard.logs import find_run, log_to_read, settings_for
     from ledgent.dashboard.run_view import step_to, view_of
 
@@ -58,6 +76,11 @@ def show(
         run_id = find_run(opened, run)
         if opened.head(run_id) is None:
             write_queued(run_id, output)
+        elif request is not None:
+            from ledgent.agent.rebuild import rebuilt_request
+
+            if not write_request(rebuilt_request(run_id, opened.records(run_id), request), output):
+                raise typer.Exit(1)
         elif at is not None:
             write_step(step_to(run_id, opened.records(run_id), point(at)), output)
         else:
@@ -84,6 +107,14 @@ def tail(
 def verify(
     runs: RunIds = None,
     every: All = False,
+    since: Since = None,
+    agents: Annotated[
+        str | None,
+        typer.Option("--agents", metavar="MODULES", help="Would today's agents of these modules decide alike?"),
+    ] = None,
+    certificate: Annotated[
+        Path | None, typer.Option("--certificate", metavar="FILE", help="Write the certificates here, as JSON.")
+    ] = None,
     output: OutputAs = Output.TABLE,
     log: LogUrl = None,
 ) -> None:
@@ -92,11 +123,13 @@ def verify(
     Every record is checked against the chain of digests and the rules of the log; every decision and every request to
     the model is made again and compared. No model and no tool is called.
     """
+    from ledgent.agent.loading import load_agents
     from ledgent.dashboard.cli.certificates import write_certificates
     from ledgent.dashboard.logs import log_to_read, settings_for
 
     with log_to_read(settings_for(log).log) as opened:
-        if not write_certificates(opened, _chosen(opened, runs, every), output):
+        chosen = _chosen(opened, runs, every, since)
+        if not write_certificates(opened, chosen, output, certificate, load_agents(agents or "")):
             raise typer.Exit(1)
 
 
@@ -130,17 +163,24 @@ def result(
 def export(
     runs: RunIds = None,
     every: All = False,
+    format: Annotated[
+        Format, typer.Option("--format", help="records: to import again; openai: messages; otlp: spans as OTLP JSON.")
+    ] = Format.RECORDS,
     out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write here, whole or not at all.")] = None,
     log: LogUrl = None,
 ) -> None:
-    """Write runs as JSON lines: each record's stored bytes, each run's head after it, the list of heads at the end."""
+    """Write runs as JSON lines: each record's stored bytes, each run's head after it, the list of heads at the end.
+
+    Or an object a run: its chat-completions messages, or its spans.
+    """
     from ledgent.dashboard.cli.output import note
-    from ledgent.dashboard.exporting import export_lines, write_whole
+    from ledgent.dashboard.exporting import chat_lines, export_lines, span_lines, write_whole
     from ledgent.dashboard.logs import log_to_read, settings_for
 
     with log_to_read(settings_for(log).log) as opened:
         chosen = _chosen(opened, runs, every)
-        lines = export_lines(opened, chosen)
+        written = {Format.RECORDS: export_lines, Format.OPENAI: chat_lines, Format.OTLP: span_lines}[format]
+        lines = written(opened, chosen)
         if out is None:
             for line in lines:
                 sys.stdout.buffer.write(line)
@@ -150,13 +190,16 @@ def export(
             note(f"{len(chosen):,} runs written to {out}")
 
 
-def _chosen(history: "History", runs: list[str] | None, every: bool) -> list[str]:
+def _chosen(history: "History", runs: list[str] | None, every: bool, since: "datetime | None" = None) -> list[str]:
     """The ids of the runs that are meant, each once. A run that nobody has taken up yet has nothing to be read."""
-    from ledgent.dashboard.logs import find_recorded_run
+    from ledgent.dashboard.logs import find_recorded_run, first_id_at
     from ledgent.schemas.errors import UsageError
 
     if bool(runs) == every:
         raise UsageError("name the runs, or say --all for every run in the log")
+    if since is not None and not every:
+        raise UsageError("--since goes with --all")
     if every:
-        return [run_id for run_id in history.run_ids() if history.head(run_id) is not None]
+        after = first_id_at(since) if since is not None else None
+        return [run_id for run_id in history.run_ids(after) if history.head(run_id) is not None]
     return list(dict.fromkeys(find_recorded_run(history, run) for run in runs or []))

@@ -59,6 +59,36 @@ def sql() -> None:
 
 
 @app.command()
+def check(
+    against: Annotated[
+        Path | None, typer.Option("--against", metavar="FILE", help="What `ledgent schema export` wrote then.")
+    ] = None,
+    output: OutputAs = Output.TABLE,
+) -> None:
+    """Whether this code reads every shape of event that was released; exit code 1 if not.
+
+    Fields that are gone, newly required or narrower are found, and versions that no upcast brings to the present one.
+    """
+    from ledgent.dashboard.cli.output import note, say, write_json, write_rows
+    from ledgent.dashboard.schemas_export import event_schemas, schemas_from
+    from ledgent.schemas.compatibility import breaking_changes
+
+    released = schemas_from(against)
+    found = breaking_changes(released, event_schemas())
+    rows = [{"schema": line.partition(": ")[0], "change": line.partition(": ")[2]} for line in found]
+    if output is not Output.TABLE:
+        write_json(rows) if output is Output.JSON else write_rows(rows, output)
+    else:
+        for line in found:
+            say(line)
+        if not found:
+            say(f"{len(released)} released shapes of events can be read as they were written")
+    if found:
+        note(f"ledgent: {len(found)} breaking changes: raise the version and give an upcast (schemas/codec.py)")
+        raise typer.Exit(1)
+
+
+@app.command()
 def export(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="Write one file per type and version here.")

@@ -1,5 +1,7 @@
 """Predicates over a run's state, as people write them: other processes find them by name."""
 
+import time
+
 from ledgent.schemas.state import RunState
 
 
@@ -13,3 +15,16 @@ def after(state: RunState, steps: int) -> str:
 
 def broken(state: RunState) -> bool:
     raise ZeroDivisionError("the predicate divides by zero")
+
+
+def at_the_time(state: RunState) -> str:
+    """No pure function: it looks at the clock."""
+    return f"it is {time.time_ns()}"
+
+
+def this_year(state: RunState) -> bool:
+    """No pure function, although it seldom shows."""
+    return time.gmtime(time.time()).tm_year > 1970 and LATER in (state.output or "")
+
+
+LATER = "done"

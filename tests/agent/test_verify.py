@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from ledgent.agent import Agent, Attempts, Call, Fail, Reply, RetryPolicy, ScriptedModel, ToolError, tool
-from ledgent.agent.verify import Certificate, verify
+from ledgent.agent import Agent, Attempts, Call, Fail, Limits, Reply, RetryPolicy, ScriptedModel, ToolError, tool, when
+from ledgent.agent.divergence import Certificate, code_version
+from ledgent.agent.verify import verify
 from ledgent.agent.worker import Worker
 from ledgent.producers.memory import MemoryLog
 from ledgent.producers.sqlite import SqliteLog
@@ -25,6 +26,7 @@ from ledgent.schemas.events import (
     ToolCallRejected,
     ToolCallStarted,
 )
+from tests.agent import predicates
 from tests.agent.recorded import only, records_of, state_of, until
 from tests.schemas.chain import Chain, begun
 
@@ -251,6 +253,88 @@ class TestDivergence:
         log = MemoryLog()
         await log.append(chain.records)
         return verify(log, chain.run_id)
+
+
+class TestCauses:
+    """What lies behind a divergence, as far as it can be known."""
+
+    async def test_a_predicate_that_reads_the_clock_is_found_by_deciding_twice(self) -> None:
+        log = MemoryLog()
+        agent = Agent("timed", ScriptedModel(["done"]), terminators=[when(predicates.at_the_time)])
+        result = await agent.run("go", log=log)
+        certificate = verify(log, result.run_id)
+        assert (certificate.verdict, certificate.seq, certificate.cause) == ("diverged", 5, "nondeterministic")
+        assert certificate.field == "run.completed.reason"
+        assert certificate.recorded != certificate.decided
+        assert "decided twice" in (certificate.reason or "")
+
+    async def test_one_whose_clock_stands_still_meanwhile_is_found_by_what_it_names(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        log = MemoryLog()
+        agent = Agent("timed", ScriptedModel(["done"]), terminators=[when(predicates.this_year)])
+        result = await agent.run("go", log=log)
+        assert verify(log, result.run_id).ok
+        monkeypatch.setattr(predicates, "LATER", "not this")
+        certificate = verify(log, result.run_id)
+        assert (certificate.field, certificate.cause) == ("run.completed.reason", "nondeterministic")
+        assert "tests.agent.predicates:this_year uses time" in (certificate.reason or "")
+
+    async def test_instructions_that_differ_by_a_character_are_shown(self, log: MemoryLog) -> None:
+        agent = busy_agent()
+        result = await agent.run("go", log=log)
+        assert verify(log, result.run_id, agent.spec).ok
+        today = agent.but(instructions="Be quack.")
+        certificate = verify(log, result.run_id, today.spec)
+        assert (certificate.verdict, certificate.seq, certificate.cause) == ("diverged", 3, "agent_changed")
+        assert certificate.field == "model_call.started.request_digest"
+        assert "instructions differs at character 6: 'Be quick.' -> 'Be quack.'" in (certificate.reason or "")
+
+    async def test_a_tool_described_otherwise_and_a_lower_limit_are_named(self, log: MemoryLog) -> None:
+        result = await busy_agent().run("go", log=log)
+        spec = busy_agent().spec
+        first = spec.tools[0].model_copy(update={"description": "Looks up."})
+        certificate = verify(log, result.run_id, spec.model_copy(update={"tools": (first, *spec.tools[1:])}))
+        assert "tools.look.description differs at character 6" in (certificate.reason or "")
+        certificate = verify(log, result.run_id, busy_agent().but(limits=Limits(steps=1)).spec)
+        assert (certificate.verdict, certificate.cause) == ("diverged", "agent_changed")
+        assert "limits.steps: 50 -> 1" in (certificate.reason or "")
+        assert "RunLimited" in (certificate.decided or "")
+
+    async def test_limits_that_a_run_set_for_itself_stay(self, log: MemoryLog) -> None:
+        result = await busy_agent().run("go", log=log, limits=Limits(steps=7))
+        assert verify(log, result.run_id, busy_agent().but(limits=Limits(steps=1)).spec).ok
+
+    async def test_a_start_rewritten_in_the_log_is_told_from_a_changed_agent(self, log: MemoryLog) -> None:
+        result = await busy_agent().run("go", log=log)
+        started = only(log, result.run_id, RunStarted)
+        other = started.model_copy(update={"agent": started.agent.model_copy(update={"instructions": "Be quack."})})
+        forged = await rewritten(log, result.run_id, seq=2, event=other)
+        certificate = verify(forged, result.run_id)
+        assert (certificate.seq, certificate.cause) == (3, "log_changed")
+        assert "instructions, tools, parameters or first message in record 2" in (certificate.reason or "")
+        assert verify(forged, result.run_id, busy_agent().spec).ok
+
+    async def test_an_answer_rewritten_in_the_log_lies_after_the_last_request_that_is_right(
+        self, log: MemoryLog
+    ) -> None:
+        result = await busy_agent().run("go", log=log)
+        record = next(r for r in records_of(log, result.run_id) if r.event.type == "tool_call.completed")
+        event = record.event.model_copy(update={"result": "everything"})
+        certificate = verify(await rewritten(log, result.run_id, seq=record.seq, event=event), result.run_id)
+        assert certificate.cause == "log_changed"
+        before = [r.seq for r in records_of(log, result.run_id) if r.event.type == "model_call.started"]
+        proven = max(seq for seq in before if seq < record.seq)
+        assert f"the request of record {proven} is as recorded" in (certificate.reason or "")
+
+    async def test_what_nothing_else_explains_is_other_code(self, log: MemoryLog) -> None:
+        result = await busy_agent().run("go", log=log)
+        record = records_of(log, result.run_id)[-1]
+        event = record.event.model_copy(update={"output": "another"})
+        certificate = verify(await rewritten(log, result.run_id, seq=record.seq, event=event), result.run_id)
+        assert (certificate.field, certificate.cause) == ("run.completed.output", "code_changed")
+        assert (certificate.recorded, certificate.decided) == ("another", "done")
+        assert code_version() in (certificate.reason or "")
 
 
 COLUMNS = ("position", "run_key", "seq", "body", "digest")

@@ -1,5 +1,6 @@
 """The command line, as people meet it: real processes, what they print, and their exit codes."""
 
+import hashlib
 import json
 import signal
 import sqlite3
@@ -7,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -45,7 +47,7 @@ def test_help_names_every_command_and_imports_nothing_heavy(folder: Path) -> Non
     done = ledgent(folder, "--help")
     assert done.code == 0
     processes = ("up", "worker", "processors", "sink", "dashboard")
-    for name in ("demo", *processes, "doctor", "sql", "stats", "run", "store", "topics", "dlq", "schema"):
+    for name in ("demo", *processes, "doctor", "sql", "stats", "run", "log", "store", "topics", "dlq", "schema"):
         assert f"\n  {name} " in done.out
 
     heavy = {
@@ -188,6 +190,30 @@ def test_the_state_at_a_record_and_what_it_changed_are_shown(folder: Path) -> No
     assert "records 1 to 9" in past_the_end.error
 
 
+@pytest.mark.slow
+def test_the_exact_request_of_a_model_call_is_shown(folder: Path) -> None:
+    (run_id,) = recorded(folder, ADDER)
+    shown = ledgent(folder, "run", "show", run_id, "--request", "m2")
+    assert shown.code == 0
+    digest = hashlib.sha256(shown.out.removesuffix("\n").encode()).hexdigest()
+    assert f"SHA-256 {digest}, as sent" in shown.err
+    facts = json.loads(ledgent(folder, "run", "show", run_id, "--request", "m2/1", "-o", "json").out)
+    assert facts["request"] == json.loads(shown.out)
+    assert (facts["ok"], facts["digest"], facts["seq"]) == (True, digest, 7)
+    missing = ledgent(folder, "run", "show", run_id, "--request", "m9")
+    assert missing.code == 2
+    assert "it has m1 to m2" in missing.error
+
+    connection = sqlite3.connect(folder / ".ledgent" / "log.db")
+    connection.execute("UPDATE records SET body = replace(body, 'What is 2', 'What is 3') WHERE seq = 2")
+    connection.execute("UPDATE records SET body = CAST(body AS BLOB)")
+    connection.commit()
+    connection.close()
+    changed = ledgent(folder, "run", "show", run_id, "--request", "m2")
+    assert changed.code == 1
+    assert "NOT what was sent" in changed.err
+
+
 def test_what_models_and_tools_say_cannot_steer_the_terminal(folder: Path) -> None:
     done = ledgent(folder, "run", "start", "escaping", "hi", "--agents", "helpers")
     assert done.code == 0
@@ -218,6 +244,26 @@ def test_verification_names_the_record_that_was_changed(folder: Path) -> None:
 
 
 @pytest.mark.slow
+def test_certificates_are_written_for_the_runs_of_a_time_by_todays_agents(folder: Path) -> None:
+    (run_id,) = recorded(folder, ADDER)
+    done = ledgent(folder, "run", "verify", "--all", "--since", "1h", "--agents", "helpers", "--certificate", "c.json")
+    assert done.code == 1, "the test's adder has a tool of another description"
+    (certificate,) = json.loads((folder / "c.json").read_text())
+    assert (certificate["run_id"], certificate["verdict"], certificate["seq"]) == (run_id, "diverged", 3)
+    assert (certificate["field"], certificate["cause"]) == ("model_call.started.request_digest", "agent_changed")
+    assert certificate["code"].startswith("ledgent ")
+    assert datetime.fromisoformat(certificate["verified_at"]).tzinfo is not None
+    assert "the agent is not what it was: tools.add.parameters.properties.a" in done.out
+
+    assert ledgent(folder, "run", "verify", "--all", "--since", "1h", "--certificate", "c.json").code == 0
+    (certificate,) = json.loads((folder / "c.json").read_text())
+    assert (certificate["ok"], certificate["records"], certificate["complete"]) == (True, 9, True)
+    none = ledgent(folder, "run", "verify", "--all", "--since", "2199-01-01", "-o", "json")
+    assert (none.code, json.loads(none.out)) == (0, [])
+    assert ledgent(folder, "run", "verify", run_id, "--since", "1h").code == 2
+
+
+@pytest.mark.slow
 def test_an_export_keeps_every_byte_and_ends_with_the_heads(folder: Path) -> None:
     runs = recorded(folder, ADDER, ADDER)
     exported = ledgent(folder, "run", "export", "--all").out.encode().splitlines(keepends=True)
@@ -239,6 +285,49 @@ def test_an_export_keeps_every_byte_and_ends_with_the_heads(folder: Path) -> Non
     assert into.code == 0
     assert (folder / "run.jsonl").read_bytes().startswith(b"".join(exported[:10]))
     assert ledgent(folder, "run", "export", runs[0], "--out", "missing/run.jsonl").code == 2
+
+
+@pytest.mark.slow
+def test_exports_are_checked_without_the_log_held_against_anchors_and_imported(folder: Path) -> None:
+    runs = recorded(folder, ADDER, ADDER)
+    assert ledgent(folder, "run", "export", "--all", "--out", "runs.jsonl").code == 0
+    assert "2 heads" in ledgent(folder, "log", "anchor", "--to", "anchors").err
+    good = ledgent(folder, "log", "verify", "runs.jsonl", "--anchors", "anchors")
+    assert (good.code, good.out) == (0, "runs.jsonl: 2 runs, 18 records, whole and as they were written\n")
+
+    lines = (folder / "runs.jsonl").read_bytes().splitlines(keepends=True)
+    (folder / "cut.jsonl").write_bytes(b"".join(lines[:5]))
+    cut = ledgent(folder, "log", "verify", "cut.jsonl", "-o", "json")
+    assert cut.code == 1
+    (fault,) = json.loads(cut.out)[0]["faults"]
+    assert (fault["line"], fault["run_id"], fault["seq"]) == (6, min(runs), 6)
+    assert ledgent(folder, "log", "verify", "missing.jsonl").code == 2
+
+    elsewhere = f"sqlite:///{folder}/other/log.db"
+    imported = ledgent(folder, "run", "import", "runs.jsonl", "--log", elsewhere)
+    assert (imported.code, imported.out) == (0, "runs.jsonl: 2 runs, 2 of them new; 18 records written\n")
+    again = ledgent(folder, "run", "export", "--all", "--log", elsewhere)
+    assert again.out.encode() == b"".join(lines)
+    assert "exported" in ledgent(folder, "run", "import", "cut.jsonl", "--log", elsewhere).error
+
+
+@pytest.mark.slow
+def test_messages_and_spans_are_exported_and_messages_imported_as_imported_runs(folder: Path) -> None:
+    (run_id,) = recorded(folder, ADDER)
+    assert ledgent(folder, "run", "export", run_id, "--format", "openai", "--out", "chats.jsonl").code == 0
+    chat = json.loads((folder / "chats.jsonl").read_text())
+    assert [message["role"] for message in chat["messages"]] == ["user", "assistant", "tool", "assistant"]
+    spans = json.loads(ledgent(folder, "run", "export", run_id, "--format", "otlp").out)
+    assert len(spans["resourceSpans"][0]["scopeSpans"][0]["spans"]) == 4
+    elsewhere = f"sqlite:///{folder}/other/log.db"
+    with (folder / "chats.jsonl").open("a") as file:
+        file.write("nothing\n")
+    done = ledgent(folder, "run", "import", "chats.jsonl", "--format", "openai", "--log", elsewhere)
+    assert (done.code, done.out) == (1, "chats.jsonl: 1 runs, 1 of them new; 9 records written\n")
+    assert "chats.jsonl, line 2" in done.error
+    verified = ledgent(folder, "run", "verify", "--all", "--log", elsewhere)
+    assert verified.code == 0
+    assert "imported: 9 records whole and in order; nothing was decided here" in verified.out
 
 
 def test_a_reader_that_has_had_enough_is_no_error(folder: Path) -> None:
@@ -442,6 +531,18 @@ def test_every_event_type_has_a_json_schema(folder: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_breaking_change_of_an_event_is_named(folder: Path) -> None:
+    good = ledgent(folder, "schema", "check")
+    assert good.code == 0, good.out
+    schemas = json.loads(ledgent(folder, "schema", "export").out)
+    schemas["run.started.v1"]["properties"]["mood"] = {"type": "string"}
+    (folder / "then.json").write_text(json.dumps(schemas))
+    bad = ledgent(folder, "schema", "check", "--against", "then.json")
+    assert (bad.code, bad.out) == (1, "run.started.v1: $.mood: the field is gone\n")
+    (folder / "none.json").write_text("[]")
+    assert ledgent(folder, "schema", "check", "--against", "none.json").code == 2
+
+
 def test_the_doctor_names_what_is_wrong_and_what_mends_it(folder: Path) -> None:
     fresh = ledgent(folder, "doctor", "-o", "json")
     assert fresh.code == 0

@@ -50,6 +50,24 @@ def test_each_command_does_what_it_is_shown_for(tmp_path: Path) -> None:
         assert output.strip(), arguments
 
 
+@pytest.mark.slow
+def test_each_command_of_the_walk_through_a_failed_run_does_what_it_is_shown_for(tmp_path: Path) -> None:
+    failing = "from ledgent.agent import Agent, Fail, ScriptedModel\n" + (
+        "Agent('newsletter', ScriptedModel([Fail('auth', 'the key was refused')])).run_sync('Write.')"
+    )
+    run([sys.executable, "-c", failing], tmp_path)
+    ledgent = [str(Path(sys.executable).parent / "ledgent")]
+    listed = run([*ledgent, "run", "list", "--status", "failed", "-o", "jsonl"], tmp_path)
+    run_id = re.search(r'"run_id": ?"([^"]+)"', listed)
+    assert run_id is not None, listed
+    text = (CHECKOUT / "docs" / "replay.md").read_text()
+    shown = [shlex.split(line[2:], comments=True) for line in text.splitlines() if line.startswith("$ ledgent")]
+    assert len(shown) >= 13
+    for _, *arguments in shown:
+        run([*ledgent, *(run_id[1] if word == "01a1" else word for word in arguments)], tmp_path)
+    assert {"certificates.json", "runs.jsonl", "anchors.jsonl"} <= {path.name for path in tmp_path.iterdir()}
+
+
 def test_the_two_commands_that_set_everything_up_are_targets_of_the_makefile() -> None:
     targets = re.findall(r"^([a-z]+):", (CHECKOUT / "Makefile").read_text(), re.MULTILINE)
     made = {command[1] for command in commands() if command[0] == "make"}

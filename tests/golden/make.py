@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ledgent.agent.verify import verify
+from ledgent.dashboard.schemas_export import RELEASED, event_schemas, released_schemas
 from ledgent.schemas.codec import Envelope, encode, span_id_of, trace_id_of
 from ledgent.schemas.frozen import Event
 from ledgent.schemas.run import replay
@@ -73,6 +74,9 @@ def main(anew: bool) -> None:
     (FOLDER / "system").mkdir(exist_ok=True)
     for system_event in SYSTEM_SAMPLES:
         write(FOLDER / "system" / f"{system_event.type}.json", sample(system_event, SYSTEM), anew)
+    # A shape that is there stays as it was released; a new type, or a new version of one, comes to it.
+    known = {} if anew or not RELEASED.exists() else released_schemas()
+    RELEASED.write_text(json.dumps({**event_schemas(), **known}, indent=1, sort_keys=True) + "\n")
     for name in RUNS:
         write(FOLDER / "runs" / f"{name}.json", asyncio.run(recorded(name)), anew)
 

@@ -69,7 +69,7 @@ from ledgent.schemas.terminators import (
     StopWords,
     TokenBudget,
 )
-from ledgent.schemas.values import Cut, ForkedFrom, Part, SharedMessage, ToolRequest, Usage
+from ledgent.schemas.values import Cut, ForkedFrom, Imported, Part, SharedMessage, ToolRequest, Usage
 
 _USAGE = Usage(input_tokens=120, output_tokens=45, cached_tokens=100, reasoning_tokens=20)
 _CUT = Cut(size=1_000_000, sha256="9f" * 32)
@@ -160,6 +160,7 @@ SAMPLES: tuple[AnyEvent, ...] = (
             run_id="0197f0a2-0000-7000-8000-00000000000b", seq=7, digest="ab" * 32, messages=3, model_calls=2
         ),
         files=_PARTS,
+        imported=Imported(source="openai", sha256="ab" * 32, left_out=2),
     ),
     RunSuspended(reason="input"),
     MessageReceived(request_id="0197f0a2-0000-7000-8000-000000000002", text='more\x00\x1f\x7f\\"', files=_PARTS[:1]),

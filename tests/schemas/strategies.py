@@ -108,7 +108,6 @@ _PLAIN: dict[Any, Callable[[Any, Any, Any], st.SearchStrategy[Any]]] = {
         min_value=least if above is None else above,
         max_value=below,
         exclude_min=above is not None,
-        max_value=below,
         exclude_max=below is not None,
         allow_nan=False,
         allow_infinity=False,
