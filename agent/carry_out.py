@@ -4,7 +4,6 @@ adapter or a tool raises ends here, recorded. No state, no policy."""
 import asyncio
 import contextlib
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
 from ledgent.agent.clock import Clock
@@ -138,8 +137,9 @@ async def call_tool(
     turn = tool.turn(threads)
     wholes = wholes or Wholes({}, DirectoryBlobs())
     reports = _reports(started.call_id, on_delta)
-    context = ToolContext(run_id, started.call_id, started.idempotency_key, started.attempt, reports, wholes=wholes)
-    context = replace(context, on_checkpoint=on_checkpoint and _in_this_loop(on_checkpoint))
+    save = on_checkpoint and _in_this_loop(on_checkpoint)
+    about = (run_id, started.call_id, started.idempotency_key, started.attempt)
+    context = ToolContext(*about, reports, on_checkpoint=save, wholes=wholes)
     waiting = turn is not None
     try:
         async with asyncio.timeout(min(wait_s, left_s) if waiting else allowed_s) as deadline:

@@ -1,9 +1,9 @@
 """What has been decided, on its way to the log: each command as a record, and the calls that begin once it is durable.
 No decisions, no waiting."""
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 from ledgent.agent.carry_out import MAX_MESSAGE_CHARACTERS, Intent, Outcome, call_model, call_tool
 from ledgent.agent.clock import Clock
@@ -23,12 +23,12 @@ from ledgent.agent.limits import time_left
 from ledgent.agent.models.port import Delta, ModelRequest
 from ledgent.agent.output import InvalidOutput
 from ledgent.agent.render import Renderers, request_digest
-from ledgent.agent.resilience.breaker import Call, Named, circuit_of_model, circuit_of_tool, through
+from ledgent.agent.resilience.breaker import Call, Circuit, circuit_of_tool, through
 from ledgent.agent.resilience.bulkhead import within
 from ledgent.agent.resilience.metered import Metered
 from ledgent.agent.resilience.rates import Wait
 from ledgent.agent.resilience.recovering import LONGEST_PAUSE_S, longer
-from ledgent.agent.resilience.shared import shared_of
+from ledgent.agent.resilience.shared import Line, shared_of
 from ledgent.agent.spec import Definition
 from ledgent.agent.tools.asking import question_in
 from ledgent.agent.tools.function import InvalidArguments, Tool
@@ -39,8 +39,6 @@ from ledgent.schemas.events import (
     AnyEvent,
     ApprovalRequested,
     CheckpointSaved,
-    ModelCallCompleted,
-    ModelCallFailed,
     ModelCallStarted,
     ModelCallToolRequested,
     OutputAccepted,
@@ -88,6 +86,8 @@ class Intents:
         self._log = log
         self._shared = shared_of(log)
         self._renderers = Renderers()
+        self._lines: dict[int, Line] = {}
+        """By which of the agent's models is asked."""
 
     def record(self, command: Command, cause: int) -> None:
         match command:
@@ -123,11 +123,15 @@ class Intents:
     def _intend_model_call(self, call_id: str, attempt: int, cause: int, upto: int | None = None) -> None:
         """With `upto` it is for a summary, of which nobody is told piece by piece: it is no answer."""
         spec = self._writer.state.agent or self._agent.spec
-        state, answers = self._writer.state, upto is None
+        state, answers, now = self._writer.state, upto is None, self._clock.monotonic()
+        index = model_in_use(state)
         model, renderer = self._renderers.of(state, spec)
+        if index not in self._lines:
+            self._lines[index] = self._shared.line(model, self._agent.live_model_of(index, model), now)
+        line = self._lines[index]
         body = renderer.request(state) if upto is None else renderer.summary(state, upto)
-        rates, tokens = self._shared.rates(model, self._clock.monotonic()), len(body) // BYTES_PER_TOKEN
-        waits = rates.wait((state.run_id, call_id, attempt), tokens, self._clock.monotonic())
+        tokens = len(body) // BYTES_PER_TOKEN
+        waits = line.rates.wait((state.run_id, call_id, attempt), tokens, now)
         if waits is not None:
             self._wait_for_turn(call_id, attempt, upto, waits, cause)
             return
@@ -145,28 +149,27 @@ class Intents:
         state = self._writer.state
         times = longer(state, spec)
         timeout_s, left_of = self._within_deadline(model.timeout_s * times)
-        first_call = state.model_call.asked if state.model_call else 0
-
-        def on_request(request: ToolRequest) -> None:
-            requested = ModelCallToolRequested(call_id=call_id, attempt=attempt, request=request)
-            self._post(Outcome(requested, seq, span))
-
+        early = partial(self._tell_of_request, event, seq, span) if answers and may_begin_early(state, spec) else None
+        ask = partial(
+            call_model,
+            Metered(line.live, line.rates, tokens, self._clock),
+            event,
+            clock=self._clock,
+            on_delta=self._on_delta if answers else None,
+            first_call=state.model_call.asked if state.model_call else 0,
+            on_request=early,
+        )
         asked = ModelRequest(call_id, attempt, body, timeout_s, times, self._blobs)
-        early = on_request if answers and may_begin_early(state, spec) else None
-        on_delta = self._on_delta if answers else None
-        live = Metered(self._agent.live_model_of(model_in_use(state), model), rates, tokens, self._clock)
+        call = partial(ask, asked, left_of)
+        if line.places is not None:
+            call = partial(within, line.places, ask, asked, left_of, time_left(state))
+        self.starting.append(Intent(self._through(line.circuit, call, event), event, seq, span))
 
-        def ask(
-            request: ModelRequest, left_of: Literal["run", "step"] | None
-        ) -> Coroutine[Any, Any, ModelCallCompleted | ModelCallFailed]:
-            return call_model(live, event, request, left_of, self._clock, on_delta, first_call, early)
-
-        places = self._shared.places(model)
-        if places is None:
-            call: Call = partial(ask, asked, left_of)
-        else:
-            call = partial(within, places, ask, asked, left_of, time_left(state))
-        self.starting.append(Intent(self._through(circuit_of_model(model), call, event), event, seq, span))
+    def _tell_of_request(
+        self, started: ModelCallStarted, seq: int, span: tuple[str | int, ...], request: ToolRequest
+    ) -> None:
+        event = ModelCallToolRequested(call_id=started.call_id, attempt=started.attempt, request=request)
+        self._post(Outcome(event, seq, span))
 
     def _wait_for_turn(self, call_id: str, attempt: int, upto: int | None, waits: Wait, cause: int) -> None:
         delay_s = min(waits.delay_s, LONGEST_PAUSE_S)
@@ -230,14 +233,13 @@ class Intents:
             wholes=wholes,
             left_of=left_of,
         )
-        circuit = circuit_of_tool(self._agent.spec, tool.spec)
+        named = circuit_of_tool(self._agent.spec, tool.spec)
+        circuit = self._shared.circuits.get(named) if named else None
         self.starting.append(Intent(self._through(circuit, call, event), event, seq, span))
 
-    def _through(self, named: Named | None, call: Call, started: ModelCallStarted | ToolCallStarted) -> Call:
+    def _through(self, circuit: Circuit | None, call: Call, started: ModelCallStarted | ToolCallStarted) -> Call:
         """The call, as its circuit allows."""
-        if named is None:
-            return call
-        return partial(through, self._shared.circuits.get(named), call, started, self._log, self._clock)
+        return call if circuit is None else partial(through, circuit, call, started, self._log, self._clock)
 
     def _within_deadline(self, timeout_s: float) -> tuple[float, Literal["run", "step"] | None]:
         """At most so many seconds; and whose deadline that is, where it is not the call's own."""
@@ -249,5 +251,5 @@ class Intents:
 
 def _span_of(event: AnyEvent) -> tuple[str | int, ...]:
     """The span of an event that was decided: its call's attempt, or the run's own."""
-    call_id = getattr(event, "call_id", None)
-    return (call_id, getattr(event, "attempt", 1)) if call_id else ()
+    said = vars(event)  # to ask an event for a field that it lacks would cost as much as a step's own decisions
+    return (said["call_id"], said.get("attempt", 1)) if said.get("call_id") else ()

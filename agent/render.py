@@ -1,6 +1,7 @@
 """A model call's request, as a pure function of the state: what replay rebuilds and whose digest the log keeps."""
 
 import hashlib
+from collections.abc import Iterable
 from typing import Any
 
 import orjson
@@ -9,7 +10,7 @@ from ledgent.agent.abridged import as_sent, first_as_sent, instructions_of, tran
 from ledgent.agent.policies import react
 from ledgent.schemas.agents import AgentSpec, ModelSpec
 from ledgent.schemas.fallbacks import model_in_use, models_of
-from ledgent.schemas.state import Context, RunState
+from ledgent.schemas.state import Context, Message, RunState
 from ledgent.schemas.state_json import message_as_json, with_files
 
 OF_ANSWERS = frozenset(
@@ -70,15 +71,18 @@ class Renderer:
     def request(self, state: RunState) -> bytes:
         """The chat-completions request for the model call that comes next."""
         context = state.context
-        if _what_is_sent(context) != _what_is_sent(self._context):
+        if _sends_otherwise(context, self._context):
             del self._messages[self._system :]
-            self._next, self._context = 0, context
+            self._next = 0
+        self._context = context
         if self._next == 0 and context.start > 1:
             self._messages.append(orjson.dumps(self._message(first_as_sent(state))))
             self._next = context.start
-        unsent = enumerate(state.messages[self._next :], self._next)
+        unsent: Iterable[Message] = state.messages[self._next :]
+        if context.shortened:
+            unsent = [as_sent(context, place, message) for place, message in enumerate(unsent, self._next)]
         # All results of a round come at once, so no round's files are still to come.
-        new = with_files(as_sent(context, place, message) for place, message in unsent)
+        new = with_files(unsent)
         self._messages += [orjson.dumps(self._message(message)) for message in new]
         self._next = len(state.messages)
         return self._head + b",".join(self._messages) + b"]}"
@@ -107,8 +111,14 @@ class Renderers:
         return model, self._made[index]
 
 
-def _what_is_sent(context: Context) -> tuple[object, ...]:
-    return context.start, context.summary, context.omitted, context.shortened
+def _sends_otherwise(context: Context, before: Context) -> bool:
+    """Whether messages that were rendered before are sent no more, or in another form."""
+    if context.start == before.start and context.shortened is before.shortened and context.summary is before.summary:
+        return context.omitted != before.omitted
+    return (context.start, context.shortened, context.summary, context.omitted) != (
+        *(before.start, before.shortened, before.summary),
+        before.omitted,
+    )
 
 
 def request_digest(body: bytes) -> str:

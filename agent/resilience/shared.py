@@ -2,10 +2,12 @@
 
 import asyncio
 import logging
+from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 from ledgent.agent.clock import Clock
-from ledgent.agent.resilience.breaker import Circuits, name_of
+from ledgent.agent.models.port import Model
+from ledgent.agent.resilience.breaker import Circuit, Circuits, circuit_of_model, name_of
 from ledgent.agent.resilience.rates import Rates
 from ledgent.agent.tools.places import Places
 from ledgent.schemas.agents import ModelSpec
@@ -21,6 +23,16 @@ LAST = 100
 """System records that a process which begins looks back at."""
 
 
+class Line(NamedTuple):
+    """A model, and what all calls to it at its address have in common."""
+
+    live: Model
+    rates: Rates
+    places: Places | None
+    """None: no bound."""
+    circuit: Circuit | None
+
+
 class Shared:
     """Of all runs of one log in this process."""
 
@@ -29,20 +41,19 @@ class Shared:
         self._rates: dict[str, Rates] = {}
         self._places: dict[str, Places] = {}
 
-    def rates(self, model: ModelSpec, now: float) -> Rates:
-        """The rate limits of all calls to the model at its address, as this spec has them."""
-        name = name_of(model)
+    def line(self, model: ModelSpec, live: Model, now: float) -> Line:
+        """How calls to the model go out; its limits are from now on those of this spec."""
+        name, named = name_of(model), circuit_of_model(model)
         rates = self._rates.get(name) or self._rates.setdefault(name, Rates())
         rates.configure(model, now)
-        return rates
+        return Line(live, rates, self._places_of(model, name), self.circuits.get(named) if named else None)
 
-    def places(self, model: ModelSpec) -> Places | None:
-        """The places of calls to the model at its address; None: no bound."""
+    def _places_of(self, model: ModelSpec, name: str) -> Places | None:
         if model.concurrency is None:
             return None
-        name = f"{name_of(model)} {model.concurrency}"
         about = f"a place of {model.concurrency} for calls to {model.name}"
-        return self._places.get(name) or self._places.setdefault(name, Places(model.concurrency, about))
+        named = f"{name} {model.concurrency}"
+        return self._places.get(named) or self._places.setdefault(named, Places(model.concurrency, about))
 
 
 _shared: WeakKeyDictionary[System, Shared] = WeakKeyDictionary()

@@ -177,6 +177,7 @@ class TestLog:
             digests |= {only(log, result.run_id, ModelCallStarted).request_digest}
         assert len(digests) == 2
 
+    @pytest.mark.slow
     async def test_nothing_of_what_was_sent_is_kept_in_memory(self, log: MemoryLog, folder: Path) -> None:
         async with RawServer(whole(an_answer())) as server:
             await ask(openai_at(server), log, folder, files=[folder / "a.png"])

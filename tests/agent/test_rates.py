@@ -218,7 +218,7 @@ class TestRuns:
         # 30 at once, then 4.5 a second.
         assert made[-1] - made[0] >= (34 - 30 - 1) / 4.5
         assert 1 <= sum(len(events_of(log, run.run_id, RateLimitWaited)) for run in runs) <= 4
-        assert shared_of(log).rates(agent.spec.model, 0.0)._places == {}
+        assert shared_of(log).line(agent.spec.model, agent.live_model, 0.0).rates._places == {}
 
 
 class TestPlaces:
@@ -240,7 +240,7 @@ class TestPlaces:
 
     async def test_a_call_that_gets_no_place_in_time_says_so(self, log: MemoryLog) -> None:
         agent = Agent("a", ScriptedModel(["hi"], delay_s=5, concurrency=1), limits=Limits(seconds=0.2))
-        places = shared_of(log).places(agent.spec.model)
+        places = shared_of(log).line(agent.spec.model, agent.live_model, 0.0).places
         assert places is not None
         await places.take()
         result = await agent.run("go", log=log)
@@ -252,7 +252,7 @@ class TestPlaces:
         agent = Agent("a", ScriptedModel(["hi"], delay_s=5, concurrency=1), limits=Limits(seconds=0.3))
         first, second = await asyncio.wait_for(agent.run_many(["1", "2"], log=log), 2)
         assert (first.limit, second.limit) == ("seconds", "seconds")
-        assert shared_of(log).places(agent.spec.model)._free == 1  # type: ignore[union-attr]
+        assert shared_of(log).line(agent.spec.model, agent.live_model, 0.0).places._free == 1  # type: ignore[union-attr]
 
 
 def _set(stop: asyncio.Event, event: object) -> None:

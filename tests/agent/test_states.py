@@ -58,6 +58,7 @@ def seen() -> dict[str, list[tuple[str, str, str]]]:
     return steps
 
 
+@pytest.mark.slow
 def test_a_run_takes_just_these_steps(seen: dict[str, list[tuple[str, str, str]]]) -> None:
     # The worker fails a run that it cannot begin; no decision does.
     expected = {
@@ -66,10 +67,12 @@ def test_a_run_takes_just_these_steps(seen: dict[str, list[tuple[str, str, str]]
     assert observed(seen["run"]) == expected
 
 
+@pytest.mark.slow
 def test_a_model_call_takes_just_these_steps(seen: dict[str, list[tuple[str, str, str]]]) -> None:
     assert observed(seen["model"]) == MODEL_CALL
 
 
+@pytest.mark.slow
 def test_a_tool_call_takes_just_these_steps(seen: dict[str, list[tuple[str, str, str]]]) -> None:
     assert observed(seen["tool"]) == TOOL_CALL
 

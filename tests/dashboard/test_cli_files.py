@@ -8,6 +8,8 @@ import pytest
 from ledgent.producers.blobs import DirectoryBlobs
 from tests.dashboard.command import Done, ledgent
 
+pytestmark = pytest.mark.slow
+
 AGENTS = """
 from ledgent.agent import Agent, Call, ScriptedModel, tool
 

@@ -17,7 +17,7 @@ from ledgent.schemas.events import EVENT_CLASSES, ModelCallFailed
 from tests.simulation.simulated_days import Day, failing, play, told
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-FEW = 10
+FEW = 4
 """For every check."""
 CHUNK = 55
 ELSEWHERE = {name for name in EVENT_CLASSES if name.startswith(("question.", "checkpoint.", "history.", "context."))}
