@@ -59,7 +59,7 @@ NAMED = (
 WORDED = (
     (
         r"context (length|window|size|limit)|prompt is too long|input (is|length) too long|input token count"
-        r"|maximum prompt length|max_seq_len|reduce the length of the messages",
+        r"|maximum prompt length|max_seq_len|reduce the length of the messages|max_tokens must be at least 1, got -",
         "context_overflow",
     ),
     (r"credit balance is too low|insufficient (balance|credits)|more credits|api usage limits", "quota_exhausted"),
