@@ -1,5 +1,6 @@
 """What a request from outside means to a run: the event that it causes, or why it is refused. Pure."""
 
+from ledgent.agent.lost import left_to_the_model
 from ledgent.schemas.errors import RequestRefused
 from ledgent.schemas.events import (
     AnyEvent,
@@ -38,7 +39,8 @@ def refusal_of(request: AnyRequest, state: RunState) -> str | None:
 
 def _refused_by_its_call(request: ApproveCall | DenyCall | AnswerQuestion, state: RunState) -> str | None:
     call, answers = state.tool_calls.get(request.call_id), isinstance(request, AnswerQuestion)
-    if call is None or call.phase is not Phase.HELD or (call.question is not None) is not answers:
+    held = call is not None and call.phase is Phase.HELD
+    if call is None or not held or not (call.uncertain or (call.question is not None) is answers):
         return f"no call {request.call_id} of this run waits for {'an answer' if answers else 'approval'}"
     if isinstance(request, AnswerQuestion) and call.choices and request.text not in call.choices:
         return f"{request.text!r:.200} is none of the answers to choose from: {', '.join(map(repr, call.choices))}"
@@ -74,6 +76,8 @@ def event_of(request: AnyRequest, state: RunState) -> AnyEvent | None:
             return ApprovalGranted(request_id=request_id, call_id=call_id, by=by)
         case DenyCall(request_id=request_id, call_id=call_id, by=by, reason=reason):
             message = f"This call was not allowed{f': {reason}' if reason else ''}. It was not made."
+            if state.tool_calls[call_id].uncertain:
+                message = left_to_the_model(state.tool_calls[call_id].request.name, reason)
             return ApprovalDenied(request_id=request_id, call_id=call_id, by=by, message=message)
         case AnswerQuestion(request_id=request_id, call_id=call_id, text=text, by=by):
             return QuestionAnswered(request_id=request_id, call_id=call_id, text=text, by=by)

@@ -1,26 +1,23 @@
 """What comes next in a run, from its state alone: the tool loop. Pure: no clock but `state.now`, no ids, no I/O."""
 
 import difflib
-from collections.abc import Iterator
 
 from ledgent.agent.commands import AskApproval, AskUser, CallModel, CallTool, CheckOutput, Command, Record
 from ledgent.agent.context import after_last_failure, after_summary, model_call
 from ledgent.agent.limits import before_model_call, before_tool_calls, out_of_time, tool_calls_left
+from ledgent.agent.lost import given_up, interrupted, stopped
 from ledgent.agent.policies.react import thought_in
 from ledgent.agent.resilience.recovering import TOOL_RETRY, after_failed_model_call, paused
 from ledgent.agent.terminators import terminated
 from ledgent.schemas.agents import AgentSpec, ToolSpec
 from ledgent.schemas.errors import ErrorCode, ErrorInfo
 from ledgent.schemas.events import (
-    ModelCallFailed,
     RunCancelled,
     RunCompleted,
     RunFailed,
     RunLimited,
     RunSuspended,
-    ToolCallFailed,
     ToolCallRejected,
-    ToolCallUncertain,
 )
 from ledgent.schemas.fallbacks import model_in_use, models_of
 from ledgent.schemas.state import Assistant, ModelCall, Phase, RunState, Status, SummaryCall, ToolCall
@@ -36,12 +33,14 @@ def decide(state: RunState) -> tuple[Command, ...]:
     agent = state.agent
     if state.status is not Status.RUNNING or agent is None:
         return ()
-    if lost := tuple(_given_up(state, agent)):
+    if lost := tuple(given_up(state, agent)):
         return lost
     if state.awaited:
         return _half_begun(state)
     if state.cancel_requested is not None:
         return _cancelled(state)
+    if end := stopped(state):
+        return (Record(end),)
     if state.model_call is not None:
         return _about_model_call(state, agent, state.model_call)
     if state.unread is not None:
@@ -56,33 +55,12 @@ def may_begin_early(state: RunState, agent: AgentSpec) -> bool:
     return models_of(agent)[model_in_use(state)].stream and agent.policy == "tool_loop" and state.limits.repeats is None
 
 
-def _given_up(state: RunState, agent: AgentSpec) -> Iterator[Command]:
-    """What becomes of calls whose process went away: each attempt gets an outcome."""
-    call = state.model_call
-    if call and call.phase is Phase.LOST:
-        message = "the process that made this call went away before its answer was recorded; it may have been billed"
-        yield Record(ModelCallFailed(call_id=call.call_id, attempt=call.attempt, error=_interrupted(message)))
-    for call_id, tool_call in state.tool_calls.items():
-        if tool_call.phase is not Phase.LOST:
-            continue
-        spec = agent.tool(tool_call.request.name)
-        if spec and spec.idempotent:
-            error = _interrupted("the process that made this call went away before its result was recorded")
-            yield Record(ToolCallFailed(call_id=call_id, attempt=tool_call.attempt, error=error))
-        else:
-            message = (
-                f"The outcome of this call to {tool_call.request.name} is unknown: it was interrupted, and it may or "
-                "may not have taken effect. It was not made again. Check before you repeat it."
-            )
-            yield Record(ToolCallUncertain(call_id=call_id, attempt=tool_call.attempt, message=message))
-
-
 def _half_begun(state: RunState) -> tuple[Command, ...]:
     """Who began the run records what it shares with another; whoever takes it up after a crash cannot."""
     if state.epoch == 1:
         return ()
     message = "the process that restored it went away before all that it shares was recorded: restore it again"
-    return (Record(RunFailed(error=_interrupted(message))),)
+    return (Record(RunFailed(error=interrupted(message))),)
 
 
 def _cancelled(state: RunState) -> tuple[Command, ...]:
@@ -202,7 +180,3 @@ def _unknown(agent: AgentSpec, call: ToolCall) -> ToolCallRejected:
         message=f"There is no tool named {name!r}. {hint}",
         suggestions=nearest,
     )
-
-
-def _interrupted(message: str) -> ErrorInfo:
-    return ErrorInfo(code=ErrorCode.INTERRUPTED, message=message, retryable=True)

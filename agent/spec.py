@@ -6,7 +6,7 @@ What of it a run freezes is in schemas/agents.py; the `Agent` that people write 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 from ledgent.agent.models.port import Model
 from ledgent.agent.models.resolve import model_for, model_from
@@ -14,7 +14,7 @@ from ledgent.agent.output import OutputType
 from ledgent.agent.tools.function import Tool
 from ledgent.agent.tools.places import Places
 from ledgent.agent.tools.toolkit import Toolkit, tools_of
-from ledgent.schemas.agents import AgentSpec, Limits, ModelSpec
+from ledgent.schemas.agents import AgentSpec, Limits, ModelSpec, OnUncertain
 from ledgent.schemas.context import Summarize, Trim
 from ledgent.schemas.errors import UsageError
 from ledgent.schemas.recovery import Recovery
@@ -59,6 +59,12 @@ class Definition:
     """Models that are asked in this order once the first is given up for a call (docs/resilience.md)."""
     fallback_s: float = 60.0
     """For so long new calls go to the fallback too, before they try the first model again."""
+    on_uncertain: OnUncertain = "ask_model"
+    """What comes of a tool call that may have happened, since its process went away, and may happen only once.
+
+    `ask_model`: the model is told so. `ask_person`: the run sleeps until somebody says what became of it
+    (docs/resilience.md). `stop`: the run fails. A tool may say otherwise.
+    """
     threads: Places = field(init=False, repr=False, compare=False)
     _tools: dict[str, Tool] = field(init=False, repr=False, compare=False)
 
@@ -73,6 +79,9 @@ class Definition:
             raise UsageError(f"agent {self.name}: context is Summarize(), Trim() or None, not {self.context!r}")
         if len({row.code for row in self.recovery}) != len(self.recovery):
             raise UsageError(f"agent {self.name}: two rows of recovery= are for the same code")
+        if self.on_uncertain not in get_args(OnUncertain):
+            known = ", ".join(get_args(OnUncertain))
+            raise UsageError(f"agent {self.name}: on_uncertain is one of {known}, not {self.on_uncertain!r}")
         made = tools_of(self.tools)
         tools = {tool.spec.name: tool for tool in made}
         if len(tools) != len(made):
@@ -119,6 +128,7 @@ class Definition:
             recovery=tuple(self.recovery),
             fallbacks=tuple(model.spec for model in self.live_models[1:]),
             fallback_s=self.fallback_s,
+            on_uncertain=self.on_uncertain,
         )
 
     def tool(self, name: str) -> Tool | None:

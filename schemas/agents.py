@@ -9,6 +9,12 @@ from ledgent.schemas.frozen import Frozen
 from ledgent.schemas.recovery import Recovery
 from ledgent.schemas.terminators import Terminator
 
+OnUncertain = Literal["ask_model", "ask_person", "stop"]
+"""What comes of a tool call that may have happened, since its process went away, and may happen only once.
+
+`ask_model`: the model is told so. `ask_person`: the run sleeps until somebody says what became of it. `stop`: it fails.
+"""
+
 
 class Limits(Frozen):
     """What a run may use up; None: no bound. A run overruns a bound by at most one call."""
@@ -123,6 +129,8 @@ class ToolSpec(Frozen):
     """Whether a call of it is a question to the user: it is not made, and the answer is its result."""
     max_result_chars: int = Field(default=50_000, ge=1)
     """Of a result that the model is told; a longer one is kept whole, and cut for the model."""
+    on_uncertain: OnUncertain | None = None
+    """None: as the agent says."""
 
 
 class OutputSpec(Frozen):
@@ -161,6 +169,7 @@ class AgentSpec(Frozen):
     """Asked in this order once the model is given up for a call (schemas/fallbacks.py)."""
     fallback_s: float = Field(default=60.0, ge=0, le=1e9)
     """For so long new calls go to the fallback too, before they try the first model again."""
+    on_uncertain: OnUncertain = "ask_model"
 
     def tool(self, name: str) -> ToolSpec | None:
         """The tool of that name."""

@@ -140,10 +140,14 @@ def tool_call_completed(state: RunState, event: ToolCallCompleted, _: Envelope) 
     changes = _settled(state, event.call_id, event.result, event.files)
     if event.whole is not None:
         changes["wholes"] = {**state.wholes, event.call_id: event.whole}
-    if state.ending_tools and state.tool_calls[event.call_id].request.name in state.ending_tools:
-        changes["ending"] = True
-        changes["output"] = event.result
-    return changes
+    return changes | _ending(state, event.call_id, event.result)
+
+
+def _ending(state: RunState, call_id: str, result: str) -> Changes:
+    """What a tool that ends the run has given."""
+    if state.ending_tools and state.tool_calls[call_id].request.name in state.ending_tools:
+        return {"ending": True, "output": result}
+    return {}
 
 
 def tool_call_failed(state: RunState, event: ToolCallFailed, _: Envelope) -> Changes:
@@ -159,7 +163,14 @@ def tool_call_rejected(state: RunState, event: ToolCallRejected, _: Envelope) ->
 
 
 def tool_call_uncertain(state: RunState, event: ToolCallUncertain, _: Envelope) -> Changes:
-    return _settled(state, event.call_id, event.message)
+    if event.then == "ask_model":
+        return _settled(state, event.call_id, event.message)
+    call = state.tool_calls[event.call_id]
+    if event.then == "ask_person":
+        call = replace(call, phase=Phase.HELD, question=event.message)
+    else:
+        call = replace(call, phase=Phase.FAILED, error=ErrorInfo(code=ErrorCode.UNCERTAIN, message=event.message))
+    return {"tool_calls": {**state.tool_calls, event.call_id: call}}
 
 
 def approval_requested(state: RunState, event: ApprovalRequested, _: Envelope) -> Changes:
@@ -183,7 +194,7 @@ def question_asked(state: RunState, event: QuestionAsked, _: Envelope) -> Change
 
 def question_answered(state: RunState, event: QuestionAnswered, envelope: Envelope) -> Changes:
     applied = {"applied": state.applied.append(event.request_id), "step_at": envelope.at, **awake(state)}
-    return {**applied, **_settled(state, event.call_id, event.text)}
+    return {**applied, **_settled(state, event.call_id, event.text), **_ending(state, event.call_id, event.text)}
 
 
 def tool_may_retry(state: RunState, call: ToolCall, error: ErrorInfo) -> bool:

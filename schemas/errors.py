@@ -188,6 +188,8 @@ class ErrorCode(StrEnum):
     CANCELLED = "cancelled"
     INTERRUPTED = "interrupted"
     """The process that made the call went away before its outcome was recorded."""
+    UNCERTAIN = "uncertain"
+    """A tool call may or may not have taken effect, and its agent goes no further then."""
     TOO_LARGE = "too_large"
     CIRCUIT_OPEN = "circuit_open"
     """The call was not made: too many of its kind have failed lately."""

@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from ledgent.schemas.agents import AgentSpec, Limits
+from ledgent.schemas.agents import AgentSpec, Limits, OnUncertain
 from ledgent.schemas.context_events import ContextSummarized as ContextSummarized
 from ledgent.schemas.context_events import ContextTrimmed as ContextTrimmed
 from ledgent.schemas.errors import ErrorInfo
@@ -255,13 +255,14 @@ class ToolCallRejected(Event):
 
 
 class ToolCallUncertain(Event):
-    """The process that made the call went away: it may have happened, or may yet happen. It is not made again."""
+    """The process that made the call went away: it may have happened, or may yet happen. Nobody repeats it unasked."""
 
     type: Literal["tool_call.uncertain"] = "tool_call.uncertain"
     call_id: str
     attempt: int = 1
     message: str
-    """What the model is told."""
+    """What the model is told, or the person who is asked."""
+    then: OnUncertain = "ask_model"
 
 
 AnyEvent = (

@@ -126,6 +126,13 @@ TABLE: Mapping[ErrorCode, Row] = {
     ErrorCode.INTERRUPTED: Row(
         "process", "at_once", "stop", "The process that worked on it went away. Start the run again."
     ),
+    ErrorCode.UNCERTAIN: Row(
+        "process",
+        "never",
+        "stop",
+        "A tool's process went away during a call, and the agent is to stop then (`on_uncertain`). Look where the tool "
+        "acts whether it happened, then start the run again or do the rest by hand.",
+    ),
     ErrorCode.MISSING_FILE: Row(
         "process",
         "never",

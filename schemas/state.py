@@ -122,6 +122,11 @@ class ToolCall(msgspec.Struct, frozen=True, gc=False):
     parts: tuple[Part, ...] = ()
     """Shown to the model beside the answer."""
 
+    @property
+    def uncertain(self) -> bool:
+        """Whether a person is to say what became of it: it is held although it had begun."""
+        return self.phase is Phase.HELD and self.attempt > 0
+
 
 class Spent(msgspec.Struct, frozen=True, gc=False):
     """What the run has used up so far."""

@@ -13,7 +13,7 @@ from ledgent.agent.tools.context import ToolContext
 from ledgent.agent.tools.places import Places, Turn, resource
 from ledgent.agent.tools.results import Output, output_of
 from ledgent.agent.tools.threads import ThreadCall
-from ledgent.schemas.agents import CircuitPolicy, ToolSpec
+from ledgent.schemas.agents import CircuitPolicy, OnUncertain, ToolSpec
 from ledgent.schemas.errors import UsageError
 
 
@@ -125,6 +125,7 @@ def tool(
     max_result_chars: int = 50_000,
     service: str | None = None,
     circuit: CircuitPolicy | None = None,
+    on_uncertain: OnUncertain | None = None,
 ) -> Callable[[Callable[..., Any]], Tool]: ...
 def tool(function: Callable[..., Any] | None = None, /, **options: Any) -> Tool | Callable[[Callable[..., Any]], Tool]:
     """Makes a function a tool that a model may call.
@@ -138,7 +139,8 @@ def tool(function: Callable[..., Any] | None = None, /, **options: Any) -> Tool 
     calls have failed, of all tools that name the same service, none is made for a while (docs/resilience.md). A call
     that could not begin within ten minutes fails without having been made. `max_result_chars`: of a result that the
     model is told; a longer one is kept whole and cut for the model, which reads on with `read_result` where the agent
-    has that tool. Raises UsageError for a function that cannot be described.
+    has that tool. `on_uncertain`: what comes of a call of a tool that is not idempotent when its process went away;
+    None: what the agent says. Raises UsageError for a function that cannot be described.
     """
     if function is None:
         return lambda decorated: make_tool(decorated, **options)

@@ -211,9 +211,11 @@ def _answer_calls(log_url: str | None, run: str, call: str | None, answer: Answe
 
     async def request(opened: "Log", run_id: str) -> None:
         state = replay(run_id, opened.records(run_id)).state
-        held = [
-            call_id for call_id, each in state.tool_calls.items() if each.phase is Phase.HELD and each.question is None
-        ]
+        calls = state.tool_calls.items()
+        held = [call_id for call_id, each in calls if each.phase is Phase.HELD and each.question is None]
+        uncertain = [call_id for call_id, each in calls if each.uncertain]
+        if not held or call in uncertain:
+            held = uncertain
         if not held or (call is not None and call not in held):
             waiting = f"{', '.join(held)} do" if held else "none of its calls does"
             named = f"call {call} does not wait" if call else "no call waits"

@@ -12,6 +12,7 @@ from ledgent.dashboard.run_view import RunView, Step
 from ledgent.dashboard.timeline import Line, one_line, printable, took
 from ledgent.processors.runs import RunRow
 from ledgent.schemas.codec import Recorded
+from ledgent.schemas.events import ToolCallUncertain
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -193,6 +194,10 @@ def _write_ending(view: RunView) -> None:
         say(f"\nAllow its calls: ledgent run approve {run_id}   or do not: ledgent run deny {run_id}")
     if view.row.status == "suspended" and view.row.suspended == "answer":
         say(f'\nAnswer its question: ledgent run answer {run_id} "..."')
+        if any(isinstance(record.event, ToolCallUncertain) for record in view.records):
+            say(
+                f"Of a call whose outcome is unknown, also: ledgent run approve {run_id}   or ledgent run deny {run_id}"
+            )
 
 
 def _heading(text: str) -> None:

@@ -117,6 +117,9 @@ def turns_of(records: Sequence[Recorded]) -> list[Turn]:
                 turns.append(Turn("note", record.seq, wait, tone="odd"))
             case QuestionAsked():
                 turns.append(Turn("note", record.seq, f"It asks the user: {event.question}", facts=event.choices))
+            case ToolCallUncertain(then="ask_person"):
+                turns.append(Turn("note", record.seq, event.message, tone="bad"))
+                _settle(uses, record)
             case QuestionAnswered():
                 turns.append(Turn("user", record.seq, event.text, facts=(event.by,) if event.by else ()))
                 _settle(uses, record)

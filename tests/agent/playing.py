@@ -27,7 +27,7 @@ from ledgent.agent.tools.asking import ask_user
 from ledgent.agent.writing import RunWriter
 from ledgent.producers.memory import MemoryLog
 from ledgent.schemas.acceptance import Guard
-from ledgent.schemas.agents import AgentSpec, Limits, OutputSpec, RetryPolicy, ToolSpec
+from ledgent.schemas.agents import AgentSpec, Limits, OnUncertain, OutputSpec, RetryPolicy, ToolSpec
 from ledgent.schemas.context import Summarize, Trim
 from ledgent.schemas.errors import ErrorCode, ErrorInfo
 from ledgent.schemas.events import (
@@ -100,11 +100,11 @@ def tools_of(approval: bool) -> tuple[ToolSpec, ...]:
 
 
 SPECS = st.builds(
-    lambda conversational, terminators, attempts, output, way, approval, stream, context, window, recovery, fallbacks: (
+    lambda talks, ends, attempts, output, way, approval, stream, context, window, recovery, fallbacks, uncertain: (
         SPEC.model_copy(
             update={
-                "conversational": conversational,
-                "terminators": tuple(terminators),
+                "conversational": talks,
+                "terminators": tuple(ends),
                 "output": output,
                 "policy": way[0],
                 "text_protocol": way[1],
@@ -115,6 +115,7 @@ SPECS = st.builds(
                 "context": context,
                 "recovery": tuple(recovery),
                 "fallbacks": (SPEC.model,) * fallbacks,
+                "on_uncertain": uncertain,
             }
         )
     ),
@@ -132,8 +133,9 @@ SPECS = st.builds(
     st.sampled_from([None, 40, 150, 400]),
     st.lists(RECOVERIES, max_size=3),
     st.integers(0, 2),
+    st.sampled_from(get_args(OnUncertain)),
 )
-ERRORS = [code for code in ErrorCode if code is not ErrorCode.INTERRUPTED]
+ERRORS = [code for code in ErrorCode if code not in (ErrorCode.INTERRUPTED, ErrorCode.UNCERTAIN)]
 NAMES = ["look_up", "look_up", "pay", "pay", "ask_user", "hang_up", "look_upp", ""]
 ACTS = [
     "Thought: hm\nAction: pay\nAction Input: {}",
@@ -374,7 +376,8 @@ class Play:
             self.put(RunSuspended(reason="handed_over"))
 
     def answered_by_a_person(self, request: str, call_id: str) -> None:
-        if self.state.tool_calls[call_id].question is not None:
+        call = self.state.tool_calls[call_id]
+        if call.question is not None and (not call.uncertain or self.dice.random() < 0.4):
             self.put(QuestionAnswered(request_id=request, call_id=call_id, text="this one"))
         elif self.dice.random() < 0.5:
             self.put(ApprovalGranted(request_id=request, call_id=call_id))

@@ -3,10 +3,11 @@
 import random
 from collections import defaultdict
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
-from ledgent.schemas.agents import AgentSpec, Limits, RetryPolicy
+from ledgent.schemas.agents import AgentSpec, Limits, OnUncertain, RetryPolicy
 from ledgent.schemas.context import Summarize, Trim
 from ledgent.schemas.state import Status
 from ledgent.schemas.transitions import MODEL_CALL, NONE, RUN, TOOL_CALL, document, mermaid
@@ -34,6 +35,7 @@ def spec_of(dice: random.Random) -> AgentSpec:
             ),
             "context": dice.choice([None, Trim(), Summarize()]),
             "fallbacks": (SPEC.model,) * dice.choice([0, 1]),
+            "on_uncertain": dice.choice(get_args(OnUncertain)),
         }
     )
 

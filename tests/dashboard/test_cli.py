@@ -29,6 +29,22 @@ def add(a: int, b: int) -> int:
     return a + b
 
 
+TILLS = """
+import asyncio
+from ledgent.agent import Agent, Call, ScriptedModel, tool
+
+@tool
+async def pay():
+    with open("paid", "a+") as paid:
+        first = not paid.tell()
+        paid.write("5 ")
+    if first:
+        await asyncio.sleep(60)
+    return "paid"
+
+till = Agent("till", ScriptedModel([Call("pay"), "Settled."]), tools=[pay], on_uncertain="ask_person")
+"""
+
 ADDER = Agent("adder", ScriptedModel([Call("add", a=2, b=3), "It is 5."]), tools=[add])
 
 
@@ -471,6 +487,27 @@ def test_calls_that_wait_are_allowed_or_not(folder: Path) -> None:
     for text in ("allowed by Ada", "pay gave paid 5", "This call was not allowed: too much.", "Settled."):
         assert text in shown.out
     assert "none of its calls does" in ledgent(folder, "run", "approve", run_id).err
+
+
+@pytest.mark.slow
+def test_a_person_says_what_became_of_a_call(folder: Path) -> None:
+    (folder / "tills.py").write_text(TILLS)
+    process = started(folder, "run", "start", "till", "hi", "--agents", "tills", "-o", "jsonl")
+    assert process.stdout is not None
+    run_id = json.loads(process.stdout.readline())["run_id"]
+    _until(lambda: (folder / "paid").exists())
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
+    ledgent(folder, "worker", "--agents", "tills", "--until-idle")
+    shown = ledgent(folder, "run", "show", run_id)
+    for text in ("The outcome of this call to pay is unknown", "ledgent run answer", "ledgent run approve"):
+        assert text in shown.out
+    assert "m1.t0: allowed" in ledgent(folder, "run", "approve", run_id, "--by", "Ada").err
+    ledgent(folder, "worker", "--agents", "tills", "--until-idle")
+    shown = ledgent(folder, "run", "show", run_id)
+    for text in ("allowed by Ada", "pay gave paid", "Settled."):
+        assert text in shown.out
+    assert (folder / "paid").read_text() == "5 5 "
 
 
 @pytest.mark.slow

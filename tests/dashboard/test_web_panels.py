@@ -19,7 +19,7 @@ from ledgent.processors.spans import Kind, SpanRow
 from ledgent.producers.memory import MemoryLog
 from ledgent.schemas.codec import decode
 from ledgent.schemas.errors import ErrorCode
-from ledgent.schemas.events import RunFailed, ToolCallFailed
+from ledgent.schemas.events import QuestionAnswered, RunClaimed, RunFailed, ToolCallFailed, ToolCallUncertain
 from ledgent.schemas.state import Status
 from tests.dashboard.test_web_layout import spans_of
 from tests.processors import chain as chains
@@ -222,6 +222,23 @@ def test_the_talk_has_calls_that_began_before_their_answer_was_whole() -> None:
 def test_a_tool_call_without_outcome_is_uncertain() -> None:
     turns = turns_of(history_of(chain_of(chains.taken_over)).records)
     assert [use.state for turn in turns for use in turn.tools] == ["uncertain"]
+
+
+def test_the_talk_shows_what_a_person_is_asked_of_such_a_call_and_says() -> None:
+    chain = chains.Chain("run-1")
+    chain.start()
+    chain.asks("m1")
+    chain.answers("m1", tools=("pay",))
+    chain.calls("m1.t0", "pay")
+    chain.put(RunClaimed(reason="taken_over"))
+    chain.put(ToolCallUncertain(call_id="m1.t0", message="Did it?", then="ask_person"), "m1.t0", 1)
+    asked = turns_of(history_of(chain).records)
+    assert [use.state for turn in asked for use in turn.tools] == ["uncertain"]
+    assert (asked[-1].role, asked[-1].text) == ("note", "Did it?")
+    chain.put(QuestionAnswered(request_id="q1", call_id="m1.t0", text="receipt 17", by="Ada"))
+    said = turns_of(history_of(chain).records)
+    assert [(use.state, use.answer) for turn in said for use in turn.tools] == [("ok", "receipt 17")]
+    assert (said[-1].text, said[-1].facts) == ("receipt 17", ("Ada",))
 
 
 def test_the_talk_begins_with_what_is_shared_and_then_what_is_new() -> None:

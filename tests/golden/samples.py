@@ -123,6 +123,7 @@ _AGENT = AgentSpec(
             circuit=CircuitPolicy(calls=5, rate=0.25, window_s=30.0, open_s=10.0),
             asks=True,
             max_result_chars=2_000,
+            on_uncertain="stop",
         ),
     ),
     limits=Limits(
@@ -143,6 +144,7 @@ _AGENT = AgentSpec(
     recovery=(Recovery(code=ErrorCode.CONTENT_FILTERED, again="backoff", then="stop"),),
     fallbacks=(ModelSpec(provider="scripted", name="script"),),
     fallback_s=5.0,
+    on_uncertain="ask_person",
 )
 
 SAMPLES: tuple[AnyEvent, ...] = (
@@ -237,7 +239,7 @@ SAMPLES: tuple[AnyEvent, ...] = (
         message="There is no tool named 'pey'. Did you mean pay?",
         suggestions=("pay",),
     ),
-    ToolCallUncertain(call_id="m2.t0", attempt=2, message="It may have happened."),
+    ToolCallUncertain(call_id="m2.t0", attempt=2, message="It may have happened.", then="ask_person"),
     ContextSummarized(call_id="s1", upto=12, summary="They want #1 “back”.", tokens_before=90_000, tokens_after=40_000),
     ContextTrimmed(start=12, shortened=(14, 17), longest=2_000, tokens_before=90_000, tokens_after=40_000),
     RetryScheduled(call_id="m2", attempt=4, delay_s=0.375, code=ErrorCode.RATE_LIMITED),
