@@ -3,9 +3,12 @@
 from collections.abc import Iterator
 
 from ledgent.agent.commands import Record
+from ledgent.agent.models.prices import cost_at
 from ledgent.schemas.agents import AgentSpec, OnUncertain
 from ledgent.schemas.errors import ErrorCode, ErrorInfo
 from ledgent.schemas.events import ModelCallFailed, RunFailed, ToolCallFailed, ToolCallUncertain
+from ledgent.schemas.fallbacks import model_in_use, models_of
+from ledgent.schemas.sent import usage_guessed
 from ledgent.schemas.state import Phase, RunState
 
 
@@ -14,7 +17,17 @@ def given_up(state: RunState, agent: AgentSpec) -> Iterator[Record]:
     call = state.model_call
     if call and call.phase is Phase.LOST:
         message = "the process that made this call went away before its answer was recorded; it may have been billed"
-        yield Record(ModelCallFailed(call_id=call.call_id, attempt=call.attempt, error=interrupted(message)))
+        model = models_of(agent)[model_in_use(state)]
+        usage = usage_guessed(state, model)
+        yield Record(
+            ModelCallFailed(
+                call_id=call.call_id,
+                attempt=call.attempt,
+                error=interrupted(message),
+                maybe_usage=usage,
+                maybe_cost_usd=cost_at(model.price, usage) if model.price else None,
+            )
+        )
     for call_id, tool_call in state.tool_calls.items():
         if tool_call.phase is not Phase.LOST:
             continue

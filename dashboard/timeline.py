@@ -155,7 +155,7 @@ class Timeline:
             case ModelCallCompleted():
                 return _answered(event)
             case ModelCallFailed():
-                return _explained(event.error) + _attempt(event.attempt)
+                return _explained(event.error) + _maybe(event) + _attempt(event.attempt)
             case RetryScheduled():
                 return f"attempt {event.attempt} in {took(event.delay_s * 1000)}, after {event.code}"
             case RateLimitWaited():
@@ -283,6 +283,10 @@ def _explained(error: ErrorInfo) -> str:
     if error.code is ErrorCode.TOOL_ERROR:
         return error.message
     return f"{error.code}: {error.message}"
+
+
+def _maybe(failed: ModelCallFailed) -> str:
+    return f" (about ${failed.maybe_cost_usd:.4f})" if failed.maybe_cost_usd else ""
 
 
 def _attempt(attempt: int) -> str:

@@ -78,7 +78,10 @@ class RunRow(NamedTuple):
     reasoning_tokens: int = 0
     cost_usd: float = 0.0
     cost_known: bool = True
-    """Whether every cost is in `cost_usd`."""
+    """Whether every cost is in `cost_usd`, or in `maybe_cost_usd`."""
+    maybe_tokens: int = 0
+    """About what model calls that were lost, and made again, may have used besides."""
+    maybe_cost_usd: float = 0.0
     input: str = ""
     """The beginning of the first user message."""
     output: str = ""
@@ -152,8 +155,12 @@ def _changes(row: RunRow, record: Recorded) -> Changes:
         case ModelCallFailed() as event:
             changes = _spent(row, event.usage, event.cost_usd)
             # Most failed attempts cost nothing; one that had used tokens, or whose end nobody saw, may have.
-            paid = event.usage != Usage() or event.error.code is ErrorCode.INTERRUPTED
+            lost = event.error.code is ErrorCode.INTERRUPTED and event.maybe_cost_usd is None
+            paid = event.usage != Usage() or lost
             changes["cost_known"] = row.cost_known and (event.cost_usd is not None or not paid)
+            maybe = event.maybe_usage
+            changes["maybe_tokens"] = row.maybe_tokens + maybe.input_tokens + maybe.output_tokens
+            changes["maybe_cost_usd"] = row.maybe_cost_usd + (event.maybe_cost_usd or 0.0)
             return changes
         case ToolCallStarted(attempt=attempt):
             return {"tool_calls": row.tool_calls + (attempt == 1)}

@@ -6,6 +6,7 @@ from pydantic import Field, JsonValue
 
 from ledgent.schemas.context import Summarize, Trim
 from ledgent.schemas.frozen import Frozen
+from ledgent.schemas.prices import Price
 from ledgent.schemas.recovery import Recovery
 from ledgent.schemas.terminators import Terminator
 
@@ -99,6 +100,8 @@ class ModelSpec(Frozen):
     """The same of tokens; a call's are guessed before it is made."""
     concurrency: int | None = Field(default=None, ge=1)
     """Calls to it at once in one process; None: no bound."""
+    price: Price | None = None
+    """What its tokens cost, for estimates; None: not known."""
 
 
 class ToolSpec(Frozen):

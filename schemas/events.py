@@ -172,6 +172,10 @@ class ModelCallFailed(Event):
     cost_usd: float | None = None
     duration_ms: float | None = None
     """None: the process that made the call is gone."""
+    maybe_usage: Usage = Usage()
+    """About what it may have used beyond that, where its process went away and nobody saw the answer."""
+    maybe_cost_usd: float | None = None
+    """What that would cost."""
 
 
 class ThoughtRecorded(Event):

@@ -9,11 +9,12 @@ from typing import Any
 import orjson
 from msgspec.structs import replace
 
-from ledgent.schemas.agents import AgentSpec
+from ledgent.schemas.agents import AgentSpec, ModelSpec
 from ledgent.schemas.codec import Envelope
 from ledgent.schemas.events import ContextSummarized, ContextTrimmed, ModelCallCompleted, ModelCallStarted
 from ledgent.schemas.fallbacks import model_in_use, models_of
 from ledgent.schemas.state import Assistant, Context, Message, ModelCall, Phase, RunState, SummaryCall
+from ledgent.schemas.values import Usage
 
 BYTES_PER_TOKEN = 4
 """Of UTF-8. Over recorded requests of more than 500 tokens the estimate's median is 1.02 of the provider's count."""
@@ -21,6 +22,9 @@ TOKENS_PER_MESSAGE = 4
 """What a message takes besides its texts."""
 TOKENS_PER_FILE = 1_000
 """About what an image takes; of other files only the provider knows, and its count is taken after the first call."""
+
+ANSWER_TOKENS = 1_000
+"""What an answer is thought to take where nothing is asked for."""
 
 
 def tokens_in(text: str) -> int:
@@ -54,11 +58,22 @@ def tokens_sent(state: RunState) -> int:
 def room_in(state: RunState, agent: AgentSpec) -> int | None:
     """How many tokens the next request may take: the window, less what is asked for the answer; None: not known."""
     model = models_of(agent)[model_in_use(state)]
-    window, parameters = model.context_window, model.parameters
+    window, answer = model.context_window, most_answered(model)
     if window is None:
         return None
-    answer = parameters.get("max_completion_tokens") or parameters.get("max_tokens")
-    return window - max(0, min(answer, window // 2)) if isinstance(answer, int) else window
+    return window - max(0, min(answer, window // 2)) if answer is not None else window
+
+
+def most_answered(model: ModelSpec) -> int | None:
+    """How many tokens an answer may have, as is asked for; None: nothing is."""
+    answer = model.parameters.get("max_completion_tokens") or model.parameters.get("max_tokens")
+    return answer if isinstance(answer, int) else None
+
+
+def usage_guessed(state: RunState, model: ModelSpec) -> Usage:
+    """What the model call under way uses, or the next one, as far as can be said before its answer."""
+    answer = most_answered(model)
+    return Usage(input_tokens=tokens_sent(state), output_tokens=ANSWER_TOKENS if answer is None else max(0, answer))
 
 
 def answered(state: RunState, event: ModelCallCompleted) -> Context:

@@ -140,6 +140,9 @@ class Spent(msgspec.Struct, frozen=True, gc=False):
     cached_tokens: int = 0
     reasoning_tokens: int = 0
     cost_usd: float = 0.0
+    maybe_tokens: int = 0
+    """About what lost model calls may have used beyond that: they may have been billed, and were made again."""
+    maybe_cost_usd: float = 0.0
 
     @property
     def tokens(self) -> int:

@@ -94,12 +94,13 @@ class HttpModel(ABC):
                 requests_per_minute=requests_per_minute,
                 tokens_per_minute=tokens_per_minute,
                 concurrency=concurrency,
+                price=prices or price_of(name),
             )
         except ValidationError as error:
             first = error.errors()[0]
             raise UsageError(f"model {name!r}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
         self._own_price = prices
-        self._price = prices or price_of(name)
+        self._price = self._spec.price
         self._service = self._find_service()
         self._wire = Wire(self._service, base_url, api_key, timeouts.connect_s)
 

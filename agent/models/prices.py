@@ -6,41 +6,15 @@ from importlib.resources import files
 from typing import NamedTuple
 
 import orjson
-from pydantic import Field
 
-from ledgent.schemas.frozen import Frozen
+from ledgent.schemas.prices import LongPrompt as LongPrompt
+from ledgent.schemas.prices import Price as Price
+from ledgent.schemas.prices import Rates as Rates
 from ledgent.schemas.values import Usage
 
 MILLION = 1_000_000
 DATED = re.compile(r"-(\d{4}-\d{2}-\d{2}|\d{8}|\d{4}|latest)$")
 """How a snapshot of a model is named: gpt-4o-2024-11-20."""
-
-
-class Rates(Frozen):
-    """USD per million tokens."""
-
-    input: float = Field(ge=0)
-    output: float = Field(ge=0)
-    cached_input: float | None = Field(default=None, ge=0)
-    """For input read from the provider's cache; None: as other input."""
-    cache_write: float | None = Field(default=None, ge=0)
-    """For input written into the provider's cache; None: as other input."""
-    cache_write_1h: float | None = Field(default=None, ge=0)
-    """For input written there for an hour, where that costs more; None: as `cache_write`."""
-
-
-class LongPrompt(Rates):
-    """What a whole call costs whose prompt is longer than `tokens`."""
-
-    tokens: int = Field(ge=1)
-
-
-class Price(Rates):
-    """A model's price."""
-
-    long_prompt: LongPrompt | None = None
-    as_of: str | None = None
-    """When this was the list price, for the table's own entries."""
 
 
 class Bill(NamedTuple):

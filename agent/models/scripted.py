@@ -141,6 +141,7 @@ class ScriptedModel:
             requests_per_minute=requests_per_minute,
             tokens_per_minute=tokens_per_minute,
             concurrency=concurrency,
+            price=price,
         )
 
     def __repr__(self) -> str:

@@ -141,6 +141,8 @@ def spent_in_words(row: RunRow) -> str:
     words.append(f"{row.input_tokens:,} tokens in, {row.output_tokens:,} out")
     if row.cost_usd:
         words.append(f"${row.cost_usd:.4f}" + ("" if row.cost_known else " or more"))
+    if row.maybe_cost_usd:
+        words.append(f"about ${row.maybe_cost_usd:.4f} more may have been billed for calls lost in a crash")
     return ", ".join(words)
 
 

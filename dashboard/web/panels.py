@@ -36,9 +36,11 @@ def run_header(run: RunRow, now: datetime) -> Html:
     line = tag("div", status_badge(run.status), title, *(tag("span", part, cls="lg-muted") for part in about if part),
                *chips, tag("span", run.run_id, cls="lg-mono lg-id"), cls="lg-runline")  # fmt: skip
     errors = tag("span", f" {run.tool_errors} failed", cls="lg-bad") if run.tool_errors else None
+    more = f" + about {figures.money(run.maybe_cost_usd)} that may have been billed twice"
+    maybe = tag("span", more, cls="lg-muted") if run.maybe_cost_usd else None
     stats = [
         _stat("Duration", figures.duration(figures.duration_so_far(run, now))),
-        _stat("Cost", figures.money(run.cost_usd, known=run.cost_known)),
+        _stat("Cost", join([figures.money(run.cost_usd, known=run.cost_known), maybe])),
         _stat("Tokens", _tokens(run)),
         _stat("Model calls", figures.count(run.steps)),
         _stat("Tool calls", join([figures.count(run.tool_calls), errors])),

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from ledgent.processors.store import Store
 from ledgent.schemas.errors import StoreError
 
-VERSION = 2
+VERSION = 3
 """Raised with every change below; the store is then rebuilt, never migrated."""
 
 
@@ -106,7 +106,9 @@ RUNS = Table(
         ("cached_tokens", "UInt64", "of the input"),
         ("reasoning_tokens", "UInt64", "of the output"),
         ("cost_usd", "Float64", ""),
-        ("cost_known", "Bool", "whether every cost is in cost_usd"),
+        ("cost_known", "Bool", "whether every cost is in cost_usd, or in maybe_cost_usd"),
+        ("maybe_tokens", "UInt64", "about what model calls that were lost, and made again, may have used besides"),
+        ("maybe_cost_usd", "Float64", ""),
         ("input", "String", "the beginning of the first user message"),
         ("output", "String", "the beginning of the last answer"),
         ("error_code", _WORD, ""),

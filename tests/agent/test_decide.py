@@ -1,6 +1,7 @@
 """Decisions: given what was recorded, when asked, then exactly these commands. A table of the tool loop."""
 
 import pytest
+from msgspec.structs import replace
 
 from ledgent.agent.commands import CallModel, CallTool, Command, Record, ScheduleRetry
 from ledgent.agent.decide import decide
@@ -13,6 +14,7 @@ from ledgent.schemas.events import (
     ModelCallCompleted,
     ModelCallFailed,
     ModelCallStarted,
+    ModelFellBack,
     RetryScheduled,
     RunCancelled,
     RunCancelRequested,
@@ -29,6 +31,8 @@ from ledgent.schemas.events import (
     ToolCallStarted,
     ToolCallUncertain,
 )
+from ledgent.schemas.prices import Price
+from ledgent.schemas.sent import ANSWER_TOKENS, tokens_sent
 from ledgent.schemas.state import RunState
 from ledgent.schemas.values import ToolRequest, Usage
 from tests.schemas.chain import SPEC, Chain, asked
@@ -319,6 +323,41 @@ class TestTakingOver:
         assert isinstance(failed, ModelCallFailed)
         assert (failed.call_id, failed.attempt, failed.error.code) == ("m1", 1, ErrorCode.INTERRUPTED)
         assert decide(given(asking(), TAKEN, failed)) == (CallModel("m1", 2),)
+
+    def test_what_the_lost_attempt_may_have_cost_is_a_sum_of_its_own(self) -> None:
+        price = Price(input=10.0, output=100.0)
+        model = SPEC.model.model_copy(update={"parameters": {"max_tokens": 50}, "price": price})
+        spec = SPEC.model_copy(update={"model": model})
+        first = [asking(), answer(None, LOOK), calling("look_up"), done(), asking(number=2)]
+        state = given(*first, TAKEN, spec=spec)
+        (failed,) = recorded(decide(state))
+        assert isinstance(failed, ModelCallFailed)
+        sent = tokens_sent(state)
+        assert failed.maybe_usage == Usage(input_tokens=sent, output_tokens=50)
+        assert failed.maybe_cost_usd == pytest.approx((10 * sent + 100 * 50) / 1e6)
+        assert (failed.usage, failed.cost_usd) == (Usage(), None)
+        before, after = state.spent, given(*first, TAKEN, failed, spec=spec).spent
+        assert after == replace(before, maybe_tokens=sent + 50, maybe_cost_usd=failed.maybe_cost_usd)
+        twice = given(*first, TAKEN, failed, asking(2, number=2), TAKEN, failed, spec=spec).spent
+        assert twice == replace(after, maybe_tokens=2 * (sent + 50), maybe_cost_usd=2 * failed.maybe_cost_usd)
+
+    def test_what_it_may_have_cost_is_by_the_price_of_the_model_that_was_asked(self) -> None:
+        second = SPEC.model.model_copy(update={"price": Price(input=1_000.0, output=0.0)})
+        spec = SPEC.model_copy(update={"fallbacks": (second,)})
+        fell = ModelFellBack(
+            call_id="m1", attempt=2, from_model="a", to_model="b", index=1, reason=ErrorCode.SERVER_ERROR
+        )
+        state = given(asking(), failing(PASSING), fell, asking(2), TAKEN, spec=spec)
+        (failed,) = recorded(decide(state))
+        assert isinstance(failed, ModelCallFailed)
+        assert failed.maybe_cost_usd == pytest.approx(tokens_sent(state) / 1e3)
+        assert failed.maybe_usage.output_tokens == ANSWER_TOKENS
+
+    def test_where_no_price_is_known_only_the_tokens_are(self) -> None:
+        (failed,) = recorded(decide(given(asking(), TAKEN)))
+        assert isinstance(failed, ModelCallFailed)
+        assert failed.maybe_usage.input_tokens > 0
+        assert failed.maybe_cost_usd is None
 
     def test_a_model_call_that_is_interrupted_every_time_is_given_up(self) -> None:
         events: list[AnyEvent] = []

@@ -467,7 +467,9 @@ async def test_cancelling_a_call_cancels_it() -> None:
 
 def test_a_name_makes_a_model_and_a_model_is_itself() -> None:
     model = model_from("gpt-4o")
-    assert model.spec == ModelSpec(provider="openai", name="gpt-4o", context_window=128_000)
+    price = price_of("gpt-4o")
+    assert price is not None
+    assert model.spec == ModelSpec(provider="openai", name="gpt-4o", context_window=128_000, price=price)
     assert model_from(model) is model
 
 

@@ -11,6 +11,7 @@ from ledgent.agent import Agent, Attempts, Call, Fail, Limits, Reply, ScriptedMo
 from ledgent.agent.clock import SystemClock
 from ledgent.agent.loop import RunLoop
 from ledgent.agent.models.port import Model
+from ledgent.agent.models.prices import Price
 from ledgent.agent.running import start_request
 from ledgent.agent.worker import Worker
 from ledgent.producers.memory import MemoryLog
@@ -448,7 +449,8 @@ class TestTakingOver:
         self, log: MemoryLog
     ) -> None:
         mortal = MemoryLog(log.storage)
-        running = asyncio.create_task(looker(ScriptedModel(["late"], delay_s=30)).run("go", log=mortal))
+        late = ScriptedModel(["late"], delay_s=30, price=Price(input=1_000.0, output=2_000.0))
+        running = asyncio.create_task(looker(late).run("go", log=mortal))
         await until(lambda: log.ends()[0] >= 2)
         (run_id,) = log.run_ids()
         mortal.close()
@@ -456,6 +458,11 @@ class TestTakingOver:
         failed = only(log, run_id, ModelCallFailed)
         assert failed.error.code is ErrorCode.INTERRUPTED
         assert "may have been billed" in failed.error.message
+        assert failed.maybe_cost_usd == failed.maybe_usage.input_tokens / 1e3 + failed.maybe_usage.output_tokens / 500
+        spent = state_of(log, run_id).spent
+        assert spent.maybe_cost_usd == failed.maybe_cost_usd > 0
+        assert spent.cost_usd == 0
+        check_run(log, run_id)
         assert [(e.call_id, e.attempt) for e in events_of(log, run_id, ModelCallStarted)] == [("m1", 1), ("m1", 2)]
         assert [event.reason for event in events_of(log, run_id, RunClaimed)] == ["started", "taken_over"]
         assert events_of(log, run_id, RetryScheduled) == []

@@ -5,6 +5,7 @@ from html.parser import HTMLParser
 import pytest
 
 from ledgent.agent import Agent, Call, ScriptedModel, ask_user
+from ledgent.dashboard.cli.run_pages import spent_in_words
 from ledgent.dashboard.web import detail
 from ledgent.dashboard.web.conversation import turns_of
 from ledgent.dashboard.web.explain import explain
@@ -114,6 +115,15 @@ def test_only_markup_that_was_made_here_is_left_as_it_is() -> None:
     assert join([part, None, "<b>"]) == "<b>x</b>&lt;b&gt;"
     assert "&lt;b&gt;" in tag("div", part + "")  # put together by hand, it is text again
     assert "\0" not in text("a\0b")
+
+
+def test_what_may_have_been_billed_twice_is_told_apart_from_what_was() -> None:
+    row = row_of(chain_of(chains.with_tools))._replace(cost_usd=0.25, maybe_cost_usd=0.0012)
+    shown = "$0.2500 + about $0.0012 that may have been billed twice"
+    assert shown in Outline(run_header(row, START)).text
+    assert "about $0.0012 more may have been billed for calls lost in a crash" in spent_in_words(row)
+    once = row._replace(maybe_cost_usd=0.0)
+    assert "billed" not in Outline(run_header(once, START)).text + spent_in_words(once)
 
 
 def test_no_page_lets_a_models_words_through() -> None:

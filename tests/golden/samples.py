@@ -50,6 +50,7 @@ from ledgent.schemas.events import (
     ToolCallStarted,
     ToolCallUncertain,
 )
+from ledgent.schemas.prices import LongPrompt, Price
 from ledgent.schemas.recovery import Recovery
 from ledgent.schemas.system_events import (
     AlertRaised,
@@ -102,6 +103,15 @@ _AGENT = AgentSpec(
         requests_per_minute=500,
         tokens_per_minute=30_000,
         concurrency=8,
+        price=Price(
+            input=2.5,
+            output=10.0,
+            cached_input=1.25,
+            cache_write=3.0,
+            cache_write_1h=5.0,
+            long_prompt=LongPrompt(tokens=100_000, input=5.0, output=20.0),
+            as_of="2026-01-02",
+        ),
     ),
     tools=(
         ToolSpec(
@@ -226,7 +236,16 @@ SAMPLES: tuple[AnyEvent, ...] = (
         attempt=3,
         request=ToolRequest(call_id="m2.t1", provider_id="call_8", name="pay", arguments='{"amount": 1}'),
     ),
-    ModelCallFailed(call_id="m2", attempt=3, error=_ERROR, usage=_USAGE, cost_usd=0.0125, duration_ms=250.25),
+    ModelCallFailed(
+        call_id="m2",
+        attempt=3,
+        error=_ERROR,
+        usage=_USAGE,
+        cost_usd=0.0125,
+        duration_ms=250.25,
+        maybe_usage=Usage(input_tokens=900, output_tokens=100),
+        maybe_cost_usd=0.005,
+    ),
     ToolCallStarted(call_id="m2.t0", attempt=2, name="pay", arguments='{"amount": 1}', idempotency_key="run/m2.t0"),
     ToolCallCompleted(
         call_id="m2.t0", attempt=2, result='{"paid":true}', duration_ms=1.5, files=_PARTS, whole=_PARTS[1]

@@ -197,7 +197,9 @@ def conversation(chain: Chain) -> None:
     chain.put(RunSuspended(reason="handed_over"))
     chain.writer = "w2"
     chain.put(RunClaimed(reason="resumed"))
-    chain.put(ModelCallFailed(call_id="m1", error=error(ErrorCode.INTERRUPTED)), "m1", 1)
+    maybe = Usage(input_tokens=400, output_tokens=100)
+    lost = error(ErrorCode.INTERRUPTED)
+    chain.put(ModelCallFailed(call_id="m1", error=lost, maybe_usage=maybe, maybe_cost_usd=0.0005), "m1", 1)
     chain.put(RetryScheduled(call_id="m1", attempt=2, delay_s=9, code=ErrorCode.INTERRUPTED), "m1", 2, "wait")
     chain.put(RunCancelRequested(request_id="q2", reason="changed my mind"))
     chain.put(RunCancelled(reason="changed my mind"))

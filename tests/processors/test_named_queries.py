@@ -93,6 +93,14 @@ def test_tokens_and_money_are_those_of_the_answers(store: Store) -> None:
     assert (agent["runs"], agent["usd"]) == (len(CHAINS), pytest.approx(row["usd"]))
 
 
+def test_what_may_have_been_billed_twice_is_told_apart(store: Store) -> None:
+    lost = [event for event in events(ModelCallFailed) if event.maybe_cost_usd]
+    (row,) = asked(store, "maybe-billed-twice")
+    assert row["runs"] == len(lost)
+    assert row["maybe_usd"] == pytest.approx(sum(event.maybe_cost_usd for event in lost))
+    assert row["tokens"] == sum(event.maybe_usage.input_tokens + event.maybe_usage.output_tokens for event in lost)
+
+
 def test_runs_are_counted_by_how_they_ended(store: Store) -> None:
     last = [chain.recorded()[-1].event for chain in CHAINS]
     ended = Counter(event.type.removeprefix("run.") for event in last if event.type in TERMINAL_TYPES)

@@ -158,6 +158,27 @@ def test_a_cost_that_is_not_known_is_not_passed_off_as_none() -> None:
     assert not row_of(cut_off.recorded()).cost_known
 
 
+def test_what_may_have_been_billed_twice_is_a_sum_of_its_own() -> None:
+    chain = chain_of().start()
+    chain.asks("m1")
+    maybe = Usage(input_tokens=400, output_tokens=100)
+    for attempt in (1, 2):
+        lost = ModelCallFailed(
+            call_id="m1",
+            attempt=attempt,
+            error=error(ErrorCode.INTERRUPTED),
+            maybe_usage=maybe,
+            maybe_cost_usd=0.0005,
+        )
+        chain.put(lost, "m1", attempt)
+        chain.asks("m1", attempt + 1)
+    chain.answers("m1", "hi", attempt=3)
+    row = row_of(chain.recorded())
+    assert (row.maybe_tokens, row.maybe_cost_usd) == (1_000, pytest.approx(0.001))
+    assert (row.cost_usd, row.input_tokens, row.output_tokens) == (0.001, 100, 20)
+    assert row.cost_known, "what is not known is told as such"
+
+
 def test_a_preview_is_one_short_line() -> None:
     assert preview("a\n  b\tc") == "a b c"
     assert preview("x" * 240) == "x" * 240

@@ -28,7 +28,7 @@ RUN: contextvars.ContextVar[str] = contextvars.ContextVar("RUN")
 
 MIDNIGHT = datetime(2026, 1, 2, tzinfo=UTC)
 FOREVER_S = 1e6
-CODES = tuple(code for code in ErrorCode if code is not ErrorCode.INTERRUPTED)
+CODES = tuple(code for code in ErrorCode if code not in (ErrorCode.INTERRUPTED, ErrorCode.UNCERTAIN))
 
 
 class Moods(NamedTuple):

@@ -199,7 +199,9 @@ async def test_a_request_that_cannot_be_translated_is_refused_before_anything_is
 def test_a_name_with_its_provider_makes_an_anthropic_model() -> None:
     model = model_from("anthropic:claude-opus-5-5")
     assert isinstance(model, AnthropicModel)
-    assert model.spec == ModelSpec(provider="anthropic", name="claude-opus-5-5", context_window=1_000_000)
+    price = price_of("claude-opus-5-5")
+    assert price is not None
+    assert model.spec == ModelSpec(provider="anthropic", name="claude-opus-5-5", context_window=1_000_000, price=price)
     assert model_from("claude-opus-5-5").spec.provider == "openai"
     with pytest.raises(UsageError, match="no name"):
         model_from("anthropic:")
