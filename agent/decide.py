@@ -8,6 +8,7 @@ from ledgent.agent.limits import before_model_call, before_tool_calls, out_of_ti
 from ledgent.agent.lost import given_up, interrupted, stopped
 from ledgent.agent.policies.react import thought_in
 from ledgent.agent.resilience.recovering import TOOL_RETRY, after_failed_model_call, paused
+from ledgent.agent.reuse import may_be_made, not_made, reused, same_calls
 from ledgent.agent.terminators import terminated
 from ledgent.schemas.agents import AgentSpec, ToolSpec
 from ledgent.schemas.errors import ErrorCode, ErrorInfo
@@ -104,10 +105,15 @@ def _about_tool_calls(state: RunState, agent: AgentSpec) -> tuple[Command, ...]:
         return (Record(end),)
     commands: list[Command] = []
     left, held_back = tool_calls_left(state), False
+    same = same_calls(state)
     for call_id, call in state.tool_calls.items():
         spec, new = agent.tool(call.request.name), call.attempt == 0
         if call.phase is Phase.REQUESTED and spec is None:
             commands.append(Record(_unknown(agent, call)))
+        elif call_id in same and same[call_id].result is not None:
+            commands.append(Record(reused(call.request, same[call_id])))
+        elif call.phase is Phase.REQUESTED and spec is not None and not may_be_made(state, spec):
+            commands.append(Record(not_made(call.request)))
         elif answering and spec is not None and _needs_whole_answer(spec) and call.phase is Phase.REQUESTED:
             continue
         elif call.phase is Phase.REQUESTED and spec is not None and spec.asks:

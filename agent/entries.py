@@ -1,7 +1,7 @@
 """The agent that people write: its definition (spec.py) with all the ways to run it (running.py, conversation.py)."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from os import PathLike
@@ -9,8 +9,9 @@ from typing import Any
 
 from ledgent.agent.blocking import blocking, iterated
 from ledgent.agent.conversation import Conversation, SyncConversation
-from ledgent.agent.models.port import Delta
-from ledgent.agent.resuming import answer_run, restore_run
+from ledgent.agent.fork import Changes, Tools
+from ledgent.agent.models.port import Delta, Model
+from ledgent.agent.resuming import answer_run, fork_run
 from ledgent.agent.running import (
     OnResult,
     RunResult,
@@ -144,12 +145,18 @@ class Agent(Definition):
         """As `answer`, for code that is not async."""
         return blocking(self.answer(run_id, text, **options))
 
-    async def restore(
+    async def fork(
         self,
         run_id: str,
         *,
         at: int | str,
         input: str | None = None,
+        model: str | Model | None = None,
+        instructions: str | None = None,
+        tools: Tools = "recorded",
+        allow: Sequence[str] = (),
+        messages: Mapping[int, str] | None = None,
+        results: Mapping[str, str] | None = None,
         limits: Limits | None = None,
         session: str | None = None,
         labels: dict[str, str] | None = None,
@@ -158,13 +165,27 @@ class Agent(Definition):
         on_delta: Callable[[Delta], None] | None = None,
         stop: asyncio.Event | None = None,
     ) -> RunResult:
-        """A new run, here, that begins as the other one stood: at a checkpoint's name or after a record's seq.
+        """A new run, here, that begins as the other one stood at a checkpoint's name or after a record's seq.
 
-        That can be wherever no tool call was under way; a checkpoint saved among them means once they had settled.
-        The other run stays as it is. `input`: what the user says next. Limits, session and labels are the other run's
-        unless given. Raises UsageError where it cannot be restored, UnknownRun.
+        That can be wherever no tool call was under way; a checkpoint saved among them means once they had settled. The
+        other run stays as it is. It has another `model`, `instructions`, `limits`, or other texts of shared `messages`
+        (by number from 0; -1 is the last) or `results` (by call id, those of later calls too); `input` is what the user
+        says next. With other tools: `agent.but(tools=...).fork(...)`. Calls that the other run made too, with the same
+        arguments and in the same order, are not made: what came of them there is told again. From the first other one
+        on, `recorded` makes calls of tools that are idempotent, that a person allows, or that are named in `allow`
+        ("*": all); `refused` makes only the last; `live` makes every call from the beginning. Limits, session and
+        labels are the other run's unless given. Raises UsageError where it cannot be, UnknownRun.
         """
-        return await restore_run(self, run_id, at, input, limits, session, labels, log, on_record, on_delta, stop)
+        changes = Changes(model, instructions, tools, allow, messages or {}, results or {})
+        return await fork_run(self, run_id, at, input, changes, limits, session, labels, log, on_record, on_delta, stop)
+
+    def fork_sync(self, run_id: str, **options: Any) -> RunResult:
+        """As `fork`, for code that is not async."""
+        return blocking(self.fork(run_id, **options))
+
+    async def restore(self, run_id: str, *, at: int | str, **options: Any) -> RunResult:
+        """A fork in which nothing is otherwise and every call is made; options as for `fork`."""
+        return await self.fork(run_id, at=at, **{"tools": "live", **options})
 
     def restore_sync(self, run_id: str, **options: Any) -> RunResult:
         """As `restore`, for code that is not async."""

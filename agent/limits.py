@@ -4,9 +4,8 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Literal, NamedTuple
 
-import orjson
-
 from ledgent.schemas.events import RunLimited
+from ledgent.schemas.sharing import call_key
 from ledgent.schemas.state import Assistant, RunState, ToolResult, User
 from ledgent.schemas.values import Part, ToolRequest
 
@@ -112,7 +111,7 @@ def _calls_backwards(state: RunState) -> Iterator[tuple[str, bytes]]:
         if isinstance(message, User):
             return
         if isinstance(message, Assistant):
-            yield from map(_call, reversed(message.tool_calls))
+            yield from map(call_key, reversed(message.tool_calls))
 
 
 def _idle_steps(state: RunState) -> int:
@@ -124,7 +123,7 @@ def _idle_steps(state: RunState) -> int:
         if isinstance(message, ToolResult):
             results.append((message.text, message.parts))
             if len(results) == len(asked):
-                found = {(*_call(call), *result) for call, result in zip(asked, results, strict=True)}
+                found = {(*call_key(call), *result) for call, result in zip(asked, results, strict=True)}
                 idle = idle + 1 if found <= seen else 0
                 seen |= found
         else:
@@ -132,11 +131,3 @@ def _idle_steps(state: RunState) -> int:
             if isinstance(message, User):
                 idle = 0
     return idle
-
-
-def _call(request: ToolRequest) -> tuple[str, bytes]:
-    """A tool call without what only names it: the same arguments in another order are the same call."""
-    try:
-        return request.name, orjson.dumps(orjson.loads(request.arguments), option=orjson.OPT_SORT_KEYS)
-    except orjson.JSONDecodeError:
-        return request.name, request.arguments.encode(errors="surrogatepass")

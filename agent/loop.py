@@ -94,7 +94,7 @@ class RunLoop:
             limits=limits,
             session=request.session,
             labels=request.labels,
-            forked_from=shared.forked_from if shared else None,
+            forked_from=shared.origin_of(self._agent.spec, limits) if shared else None,
             files=request.files,
         )
         try:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from ledgent.agent.applying import answer_to
 from ledgent.agent.clock import SystemClock
-from ledgent.agent.fork import kept, shared_at
+from ledgent.agent.fork import Changes, forked_agent, forked_at, kept
 from ledgent.agent.loop import RunLoop
 from ledgent.agent.models.port import Delta
 from ledgent.agent.running import RunResult, attended, log_at, result_of, run_agent, start_request
@@ -50,11 +50,12 @@ async def answer_run(
         await loop.let_go()
 
 
-async def restore_run(
+async def fork_run(
     agent: Definition,
     run_id: str,
     at: int | str,
     input: str | None,
+    changes: Changes,
     limits: Limits | None,
     session: str | None,
     labels: dict[str, str] | None,
@@ -63,12 +64,15 @@ async def restore_run(
     on_delta: Callable[[Delta], None] | None,
     stop: asyncio.Event | None,
 ) -> RunResult:
-    """Begins a new run that takes over what the other was at that point, and works on it."""
+    """Begins a new run that takes over what the other was at that point, with these changes, and works on it."""
     opened = log_at(log)
-    shared = await asyncio.to_thread(shared_at, opened, run_id, at)
+    shared, _ = await asyncio.to_thread(forked_at, opened, run_id, at, changes)
     if shared.agent != agent.name:
         raise UsageError(f"run {run_id} is one of agent {shared.agent}, not of {agent.name}")
     if shared.answered and input is None and not agent.conversational:
-        raise UsageError(f"run {run_id} had answered at {at}: it needs an input to go on from there")
+        raise UsageError(
+            f"run {run_id} had answered at {at}: it needs an input to go on from there, or an earlier point"
+        )
+    forked = forked_agent(agent, changes.model, changes.instructions)
     request = start_request(agent.name, input, *kept(shared, limits, session, labels), shared.forked_from)
-    return await run_agent(agent, request, opened, on_record, on_delta, stop=stop, shared=shared)
+    return await run_agent(forked, request, opened, on_record, on_delta, stop=stop, shared=shared)

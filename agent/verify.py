@@ -45,6 +45,7 @@ from ledgent.schemas.events import (
     ToolCallCompleted,
     ToolCallFailed,
     ToolCallRejected,
+    ToolCallReused,
     ToolCallStarted,
     ToolCallUncertain,
 )
@@ -70,6 +71,7 @@ _DECIDED = (
     RunSuspended,
     ThoughtRecorded,
     ToolCallRejected,
+    ToolCallReused,
     ToolCallStarted,
     ToolCallUncertain,
 )

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from ledgent.agent.clock import Clock, SystemClock
 from ledgent.agent.current import RUN_ID
-from ledgent.agent.fork import Shared, shared_at
+from ledgent.agent.fork import Shared, forked_agent, shared_at
 from ledgent.agent.loop import RunLoop
 from ledgent.agent.resilience.shared import follow
 from ledgent.agent.running import attended_loop, check_priced
@@ -187,24 +187,34 @@ class Worker:
         if agent is None:
             await self._fail_unknown(request, state, guard)
             return None
+        begins = request if state.agent is None and isinstance(request, StartRun) else None
+        origin = begins.forked_from if begins else state.origin
+        try:
+            if origin is not None:
+                agent = forked_agent(agent, origin.model, begins.instructions if begins else None)
+            if begins:
+                check_priced(agent, begins.limits)
+            shared = await self._shared(origin, begins.texts) if begins and origin else None
+        except (UsageError, BrokenHistory, UnreadableRecord) as refusal:
+            error = ErrorInfo(code=ErrorCode.INVALID_REQUEST, message=str(refusal))
+            await self._end(request, state, guard, error)
+            return None
         loop = RunLoop(self._log, agent, state, guard, self._clock, self._on_record, blobs=self._blobs)
-        if state.agent is None and isinstance(request, StartRun):
-            try:
-                check_priced(agent, request.limits)
-                shared = await self._shared(request.forked_from) if request.forked_from else None
-            except (UsageError, BrokenHistory, UnreadableRecord) as refusal:
-                error = ErrorInfo(code=ErrorCode.INVALID_REQUEST, message=str(refusal))
-                await self._end(request, state, guard, error)
-                return None
-            loop.begin(request, accept=False, shared=shared)
+        if begins:
+            loop.begin(begins, accept=False, shared=shared)
         else:
             loop.take_up()
             loop.post(request)
         return loop
 
-    async def _shared(self, wanted: ForkedFrom) -> Shared:
-        """What the run that is gone on from has to give. Raises UsageError."""
-        shared = await asyncio.to_thread(shared_at, self._log, wanted.run_id, wanted.seq)
+    async def _shared(self, wanted: ForkedFrom, texts: tuple[str, ...]) -> Shared:
+        """What the run that is gone on from has to give, edited. Raises UsageError."""
+        there = await asyncio.to_thread(
+            shared_at, self._log, wanted.run_id, wanted.seq, wanted.tools, wanted.upto or None
+        )
+        told = {"allowed": wanted.allowed, "model": wanted.model}
+        shared = there._replace(forked_from=there.forked_from.model_copy(update=told))
+        shared = shared.edited(dict(zip(wanted.edited, texts, strict=False)))
         if shared.forked_from != wanted:
             raise UsageError(f"run {wanted.run_id} is not in this log as it was when it was asked to be restored")
         return shared

@@ -43,6 +43,7 @@ from ledgent.schemas.events import (
     ToolCallCompleted,
     ToolCallFailed,
     ToolCallRejected,
+    ToolCallReused,
     ToolCallStarted,
     ToolCallUncertain,
 )
@@ -60,6 +61,7 @@ _TONES = {
     "tool_call.failed": "bad",
     "tool_call.rejected": "bad",
     "tool_call.uncertain": "bad",
+    "tool_call.reused": "odd",
     "approval.granted": "good",
     "approval.denied": "bad",
     "question.answered": "good",
@@ -135,6 +137,8 @@ class Timeline:
                 return f"{event.name}({arguments_in_short(event.arguments)}){_attempt(event.attempt)}"
             case ToolCallCompleted():
                 return f"{self._tools.get(event.call_id, 'it')} gave {event.result}{files_in_short(event.files)}"
+            case ToolCallReused():
+                return f"{event.name} not made, as call {event.reused_from} gave {event.result}"
             case ToolCallFailed():
                 return f"{self._tools.get(event.call_id, 'it')} failed: {_explained(event.error)}"
             case ToolCallRejected() | ToolCallUncertain() | ApprovalDenied():
@@ -178,10 +182,15 @@ def what_of_the_run(event: AnyEvent) -> str:
             said = f"{who}: {event.input}" if event.input is not None else who
             said += files_in_short(event.files)
             origin = event.forked_from
-            return f"{said} (from run {short_id(origin.run_id)} at {origin.seq})" if origin else said
+            if origin is None:
+                return said
+            otherwise = f" with other {' and '.join(origin.changed)}" if origin.changed else ""
+            return f"{said} (from run {short_id(origin.run_id)} at {origin.seq}{otherwise})"
         case CheckpointSaved():
             return event.name
         case HistoryShared():
+            if not event.messages:
+                return f"{len(event.calls)} tool calls of that run, not to be made again"
             return f"{len(event.messages)} messages, the last: {event.messages[-1].text or ''}"
         case RunSuspended():
             return _SUSPENDED[event.reason]

@@ -40,6 +40,7 @@ from ledgent.schemas.events import (
     ToolCallCompleted,
     ToolCallFailed,
     ToolCallRejected,
+    ToolCallReused,
     ToolCallStarted,
     ToolCallUncertain,
 )
@@ -71,6 +72,8 @@ class SpanStatus(StrEnum):
     ERROR = "error"
     REJECTED = "rejected"
     """The tool call never started."""
+    REUSED = "reused"
+    """The call was not made: another run had made it."""
     UNCERTAIN = "uncertain"
     """The process went away; the call may have happened."""
     CANCELLED = "cancelled"
@@ -168,6 +171,9 @@ def project(spans: RunSpans, record: Recorded) -> tuple[SpanRow, ...]:
             row = _opened(spans, envelope, Kind.TOOL_CALL, event.call_id, 0, event.name)
             why = _error(event.reason, event.message)
             return (_closed(row, envelope, SpanStatus.REJECTED, 0.0, **why),)
+        case ToolCallReused():
+            row = _opened(spans, envelope, Kind.TOOL_CALL, event.call_id, 0, event.name)
+            return (_closed(row, envelope, SpanStatus.REUSED, 0.0),)
         case RetryScheduled():
             wait = _opened(spans, envelope, Kind.RETRY_WAIT, event.call_id, event.attempt, event.code)
             return (changed(wait, {"status": str(SpanStatus.WAITING), "error_code": str(event.code)}),)

@@ -29,8 +29,13 @@ async def start_run(
     labels: dict[str, str] | None = None,
     forked_from: ForkedFrom | None = None,
     files: Sequence[Part] = (),
+    texts: Sequence[str] = (),
+    instructions: str | None = None,
 ) -> str:
-    """Asks for a run of the agent with this name; the run's id, once the request is durable. `files` are so already."""
+    """Asks for a run of the agent with this name; the run's id, once the request is durable. `files` are so already.
+
+    `texts` and `instructions`: of one that goes on from another, as in StartRun.
+    """
     run_id = new_run_id()
     request = StartRun(
         request_id=new_request_id(),
@@ -42,6 +47,8 @@ async def start_run(
         labels=labels or {},
         forked_from=forked_from,
         files=tuple(files),
+        texts=tuple(texts),
+        instructions=instructions,
     )
     await log.submit(request)
     return run_id

@@ -26,10 +26,12 @@ from ledgent.schemas.events import (
     ToolCallCompleted,
     ToolCallFailed,
     ToolCallRejected,
+    ToolCallReused,
     ToolCallStarted,
     ToolCallUncertain,
 )
 from ledgent.schemas.persistent import PersistentList
+from ledgent.schemas.sharing import left_after
 from ledgent.schemas.state import (
     Assistant,
     Message,
@@ -139,7 +141,8 @@ def tool_call_started(state: RunState, event: ToolCallStarted, _: Envelope) -> C
     spent = state.spent
     if event.attempt == 1:
         spent = replace(spent, tool_calls=spent.tool_calls + 1)
-    return {"tool_calls": {**state.tool_calls, event.call_id: call}, "spent": spent}
+    changes: Changes = {"tool_calls": {**state.tool_calls, event.call_id: call}, "spent": spent}
+    return changes | _begun(state, event.call_id)
 
 
 def tool_call_completed(state: RunState, event: ToolCallCompleted, _: Envelope) -> Changes:
@@ -147,13 +150,6 @@ def tool_call_completed(state: RunState, event: ToolCallCompleted, _: Envelope) 
     if event.whole is not None:
         changes["wholes"] = {**state.wholes, event.call_id: event.whole}
     return changes | _ending(state, event.call_id, event.result)
-
-
-def _ending(state: RunState, call_id: str, result: str) -> Changes:
-    """What a tool that ends the run has given."""
-    if state.ending_tools and state.tool_calls[call_id].request.name in state.ending_tools:
-        return {"ending": True, "output": result}
-    return {}
 
 
 def tool_call_failed(state: RunState, event: ToolCallFailed, _: Envelope) -> Changes:
@@ -165,7 +161,15 @@ def tool_call_failed(state: RunState, event: ToolCallFailed, _: Envelope) -> Cha
 
 
 def tool_call_rejected(state: RunState, event: ToolCallRejected, _: Envelope) -> Changes:
-    return _settled(state, event.call_id, event.message)
+    return _settled(state, event.call_id, event.message) | _begun(state, event.call_id)
+
+
+def tool_call_reused(state: RunState, event: ToolCallReused, _: Envelope) -> Changes:
+    changes = _settled(state, event.call_id, event.result, event.files)
+    changes["recorded"] = tuple(call for call in state.recorded if call.call_id != event.reused_from)
+    if event.whole is not None:  # the text that the model is told names the other run's call
+        changes["wholes"] = {**state.wholes, event.reused_from: event.whole}
+    return changes | _ending(state, event.call_id, event.result) if event.completed else changes
 
 
 def tool_call_uncertain(state: RunState, event: ToolCallUncertain, _: Envelope) -> Changes:
@@ -180,7 +184,7 @@ def tool_call_uncertain(state: RunState, event: ToolCallUncertain, _: Envelope) 
 
 
 def approval_requested(state: RunState, event: ApprovalRequested, _: Envelope) -> Changes:
-    return _now(state, event.call_id, Phase.HELD)
+    return _now(state, event.call_id, Phase.HELD) | _begun(state, event.call_id)
 
 
 def approval_granted(state: RunState, event: ApprovalGranted, envelope: Envelope) -> Changes:
@@ -195,7 +199,7 @@ def approval_denied(state: RunState, event: ApprovalDenied, envelope: Envelope) 
 
 def question_asked(state: RunState, event: QuestionAsked, _: Envelope) -> Changes:
     asking = replace(state.tool_calls[event.call_id], phase=Phase.HELD, question=event.question, choices=event.choices)
-    return {"tool_calls": {**state.tool_calls, event.call_id: asking}}
+    return {"tool_calls": {**state.tool_calls, event.call_id: asking}, **_begun(state, event.call_id)}
 
 
 def question_answered(state: RunState, event: QuestionAnswered, envelope: Envelope) -> Changes:
@@ -229,6 +233,18 @@ def lost(state: RunState) -> Changes:
 def awake(state: RunState) -> Changes:
     """A suspended run goes on."""
     return {"status": Status.RUNNING, "suspended": None} if state.status is Status.SUSPENDED else {}
+
+
+def _begun(state: RunState, call_id: str) -> Changes:
+    """What is left of the other run's calls once this one is no longer only asked for."""
+    call = state.tool_calls[call_id]
+    return {"recorded": left_after(state.recorded, call.request)} if state.recorded and call.phase is REQUESTED else {}
+
+
+def _ending(state: RunState, call_id: str, result: str) -> Changes:
+    """Whether the tool that returned ends the run."""
+    ends = state.ending_tools and state.tool_calls[call_id].request.name in state.ending_tools
+    return {"ending": True, "output": result} if ends else {}
 
 
 def _now(state: RunState, call_id: str, phase: Phase) -> Changes:

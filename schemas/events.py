@@ -24,6 +24,7 @@ from ledgent.schemas.resilience_events import RateLimitWaited as RateLimitWaited
 from ledgent.schemas.resilience_events import RetryScheduled as RetryScheduled
 from ledgent.schemas.sharing_events import CheckpointSaved as CheckpointSaved
 from ledgent.schemas.sharing_events import HistoryShared as HistoryShared
+from ledgent.schemas.sharing_events import ToolCallReused as ToolCallReused
 from ledgent.schemas.values import Cut, ForkedFrom, Imported, Part, ToolRequest, Usage
 
 # run ----------------------------------------------------------------------------------------------------------------
@@ -252,7 +253,7 @@ class ToolCallRejected(Event):
     type: Literal["tool_call.rejected"] = "tool_call.rejected"
     call_id: str
     name: str
-    reason: Literal["unknown_tool", "invalid_arguments"]
+    reason: Literal["unknown_tool", "invalid_arguments", "not_made_before"]
     message: str
     """What the model is told."""
     suggestions: tuple[str, ...] = ()
@@ -302,6 +303,7 @@ AnyEvent = (
     | QuestionAnswered
     | CheckpointSaved
     | HistoryShared
+    | ToolCallReused
     | RetryScheduled
     | ModelFellBack
     | RateLimitWaited

@@ -29,6 +29,10 @@ class StartRun(Frozen):
     labels: dict[str, str] = Field(default_factory=dict)
     forked_from: ForkedFrom | None = None
     """The run that the new one goes on from."""
+    texts: tuple[str, ...] = ()
+    """What each place in `forked_from.edited` says instead."""
+    instructions: str | None = None
+    """In place of the agent's; only for a run that goes on from another."""
     files: tuple[Part, ...] = ()
     """Sent with the input; their bytes are in the blob store before the request is made."""
 

@@ -97,7 +97,7 @@ def _run_started(state: RunState, event: RunStarted, envelope: Envelope) -> Chan
     messages = PersistentList((User(event.input, event.files),)) if event.input is not None else PersistentList()
     shared: Changes = {}
     if origin := event.forked_from:
-        shared = {"awaited": origin.messages, "numbered": origin.model_calls}
+        shared = {"awaited": origin.messages + origin.calls, "origin": origin, "numbered": origin.model_calls}
         if origin.messages and event.input is not None:
             messages, shared["inbox"] = PersistentList(), (User(event.input, event.files),)
     return {
@@ -115,12 +115,15 @@ def _run_started(state: RunState, event: RunStarted, envelope: Envelope) -> Chan
 
 
 def _history_shared(state: RunState, event: HistoryShared, _: Envelope) -> Changes:
-    awaited = state.awaited - len(event.messages)
+    awaited = state.awaited - len(event.messages) - len(event.calls)
     messages = state.messages.append(*map(message_of, event.messages))
-    output = event.output or (event.messages[-1].text if event.messages[-1].role == "assistant" else None)
-    if awaited or not state.inbox:
-        return {"messages": messages, "awaited": awaited, "output": output}
-    return {"messages": messages.append(*state.inbox), "inbox": (), "awaited": 0, "output": output}
+    changes: Changes = {"awaited": awaited, "recorded": state.recorded + event.calls}
+    if event.messages:
+        last = event.messages[-1]
+        changes["output"] = event.output or (last.text if last.role == "assistant" else None)
+    if not awaited and state.inbox:
+        messages, changes["inbox"] = messages.append(*state.inbox), ()
+    return {**changes, "messages": messages}
 
 
 def _checkpoint_saved(state: RunState, event: CheckpointSaved, envelope: Envelope) -> Changes:
@@ -197,6 +200,7 @@ _REDUCERS: dict[str, Callable[[RunState, Any, Envelope], Changes]] = {
     "tool_call.failed": calls.tool_call_failed,
     "tool_call.rejected": calls.tool_call_rejected,
     "tool_call.uncertain": calls.tool_call_uncertain,
+    "tool_call.reused": calls.tool_call_reused,
     "approval.requested": calls.approval_requested,
     "approval.granted": calls.approval_granted,
     "approval.denied": calls.approval_denied,

@@ -3,7 +3,7 @@
 from typing import Literal
 
 from ledgent.schemas.frozen import Event
-from ledgent.schemas.values import SharedMessage
+from ledgent.schemas.values import Part, RecordedCall, SharedMessage
 
 
 class CheckpointSaved(Event):
@@ -21,6 +21,24 @@ class HistoryShared(Event):
     """Messages that a restored run has in common with the one that it began from; several records hold many."""
 
     type: Literal["history.shared"] = "history.shared"
-    messages: tuple[SharedMessage, ...]
+    messages: tuple[SharedMessage, ...] = ()
     output: str | None = None
     """The last answer, where it is not the text of the last of these messages."""
+    calls: tuple[RecordedCall, ...] = ()
+    """Of that run after those messages, for identical calls to be answered as they were."""
+
+
+class ToolCallReused(Event):
+    """The call was not made: the run that this one began from made the same one, and what came of it stands here."""
+
+    type: Literal["tool_call.reused"] = "tool_call.reused"
+    call_id: str
+    name: str
+    reused_from: str
+    """The id of the other run's call."""
+    result: str
+    """What the model is told."""
+    completed: bool
+    """Whether the tool returned it there; else it failed, was denied, or the like."""
+    files: tuple[Part, ...] = ()
+    whole: Part | None = None

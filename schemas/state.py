@@ -11,7 +11,7 @@ import msgspec
 from ledgent.schemas.agents import AgentSpec, Limits
 from ledgent.schemas.errors import ErrorInfo
 from ledgent.schemas.persistent import PersistentList
-from ledgent.schemas.values import Part, ToolRequest
+from ledgent.schemas.values import ForkedFrom, Part, RecordedCall, ToolRequest
 
 
 class Status(StrEnum):
@@ -201,9 +201,13 @@ class RunState(msgspec.Struct, frozen=True, gc=False):
     checkpoints: dict[str, int] = msgspec.field(default_factory=dict)
     """The seq that each name means."""
     awaited: int = 0
-    """Messages of the run that this one began from that are still to be recorded."""
+    """Messages and calls of the run that this one began from that are still to be recorded."""
     numbered: int = 0
     """Model calls of that run: the numbering goes on."""
+    origin: ForkedFrom | None = None
+    """Where it began from that run."""
+    recorded: tuple[RecordedCall, ...] = ()
+    """Later calls of that run, as long as this one makes the same in the same order."""
     suspended: str | None = None
     """Why, while suspended."""
     cancel_requested: str | None = None

@@ -39,6 +39,7 @@ def as_json(state: RunState) -> dict[str, Any]:
         "inbox": [message_as_json(message)["content"] for message in state.inbox],
         "context": _context_as_json(state.context),
         "messages": [message_as_json(message) for message in with_files(state.messages)],
+        "recorded": [call.call_id for call in state.recorded],
         "output": state.output,
         "error": state.error.model_dump(mode="json", exclude_none=True) if state.error else None,
         "limit": state.limit,

@@ -56,7 +56,7 @@ been refused is due again, if one had been."""
 TOOL_CALL: dict[tuple[str, str], tuple[str, ...]] = {
     (NONE, Phase.REQUESTED): ("model_call.completed", "model_call.tool_requested", "thought.recorded"),
     (Phase.REQUESTED, Phase.RUNNING): ("tool_call.started",),
-    (Phase.REQUESTED, Phase.SETTLED): ("tool_call.rejected",),
+    (Phase.REQUESTED, Phase.SETTLED): ("tool_call.rejected", "tool_call.reused"),
     (Phase.REQUESTED, NONE): ("model_call.failed",),
     (Phase.REQUESTED, Phase.HELD): ("approval.requested", "question.asked"),
     (Phase.HELD, Phase.DUE): ("approval.granted",),

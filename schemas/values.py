@@ -88,8 +88,23 @@ class SharedMessage(Frozen):
     """Beside the text of a user or a tool."""
 
 
+class RecordedCall(Frozen):
+    """A tool call that another run had made after the point where this one went on from it, and what came of it."""
+
+    call_id: str
+    """That run's."""
+    name: str
+    arguments: str
+    result: str | None = None
+    """What its model was told; None: nothing that stands here, and an identical call is decided anew."""
+    completed: bool = False
+    """Whether the tool returned it."""
+    parts: tuple[Part, ...] = ()
+    whole: Part | None = None
+
+
 class ForkedFrom(Frozen):
-    """Where a run began from another one."""
+    """Where a run began from another one, and what is otherwise in it."""
 
     run_id: str
     seq: int
@@ -100,3 +115,19 @@ class ForkedFrom(Frozen):
     """In its conversation there; `history.shared` holds them."""
     model_calls: int
     """Made up to there: the numbering goes on."""
+    tools: Literal["live", "recorded", "refused"] = "live"
+    """What becomes of tool calls: all are made; or those that the other run made too, in the same order, are answered
+    as they were there. From the first that it did not make on, `recorded` makes those of idempotent tools and those
+    that a person allows, `refused` none."""
+    allowed: tuple[str, ...] = ()
+    """Tools that are called none the less; `*`: all."""
+    calls: int = 0
+    """Of that run's later tool calls; `history.shared` holds them after the messages."""
+    upto: int = 0
+    """That run's last record when its later calls were read; 0: they were not."""
+    edited: tuple[int, ...] = ()
+    """Places of messages, and after them of calls, that say something else here than there; counted from 0."""
+    model: str | None = None
+    """The name of the model that this run was given in place of its agent's."""
+    changed: tuple[str, ...] = ()
+    """The fields of the agent in which it is not as it was in that run; `limits` are the run's."""

@@ -18,6 +18,8 @@ from ledgent.dashboard.cli import (
     model_server,
     processes,
     run_acting,
+    run_comparing,
+    run_forking,
     run_importing,
     run_reading,
     schema,
@@ -69,7 +71,9 @@ run.command("approve", short_help="Allow a tool call that waits for it.")(run_ac
 run.command("deny", short_help="Do not allow a tool call that waits.")(run_acting.deny)
 run.command("answer")(run_acting.answer)
 run.command("checkpoint", short_help="Give a run's state a name.")(run_acting.checkpoint)
-run.command("restore", short_help="A new run that begins as another one stood.")(run_acting.restore)
+run.command("restore", short_help="A new run that begins as another one stood.")(run_forking.restore)
+run.command("fork", short_help="A new run from a point of another, something otherwise.")(run_forking.fork)
+run.command("diff", short_help="Where two runs part, and what each step took.")(run_comparing.diff)
 run.command("verify", short_help="Check that runs are whole and decided as recorded.")(run_reading.verify)
 run.command("result", short_help="The whole result of a tool call.")(run_reading.result)
 run.command("export", short_help="Write runs as JSON lines, byte for byte.")(run_reading.export)

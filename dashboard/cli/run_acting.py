@@ -1,11 +1,11 @@
-"""`ledgent run start|send|end|cancel|approve|deny|answer|checkpoint|restore`: what people ask of runs."""
+"""`ledgent run start|send|end|cancel|approve|deny|answer|checkpoint`: what people ask of runs."""
 
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ledgent.dashboard.cli.options import Agents, FilePaths, Follow, LogUrl, Output, OutputAs, RunId, point
+from ledgent.dashboard.cli.options import Agents, FilePaths, Follow, LogUrl, Output, OutputAs, RunId
 
 if TYPE_CHECKING:
     from ledgent.schemas.ports import Log
@@ -55,7 +55,7 @@ def start(
         raise UsageError("--wait and --detach exclude each other")
     settings = settings_for(log, agents=agents)
     limits = Limits(steps=max_steps, tokens=max_tokens, cost_usd=max_cost, seconds=max_seconds)
-    asked = Asked(agent, _read(input), limits, session, _labels(label or []), files=file or [])
+    asked = Asked(agent, read_given(input), limits, session, labels_in(label or []), files=file or [])
     with opened_log(settings.log) as opened:
         here = bool(settings.agents) and not wait and not detach
         ok = run_here(opened, settings.agents, asked, output) if here else submit(opened, asked, wait, output)
@@ -77,7 +77,7 @@ def send(
 
     async def send(opened: "Log", run_id: str) -> None:
         kept = await kept_files(file or [], DirectoryBlobs())
-        await send_message(opened, run_id, _read(text) or "", kept)
+        await send_message(opened, run_id, read_given(text) or "", kept)
 
     _ask(log, run, send, "The message is sent", follow)
 
@@ -151,7 +151,7 @@ def answer(
 
     async def request(opened: "Log", run_id: str) -> None:
         state = replay(run_id, opened.records(run_id)).state
-        await opened.submit(answer_to(state, new_request_id(), _read(text) or "", call, by))
+        await opened.submit(answer_to(state, new_request_id(), read_given(text) or "", call, by))
 
     _ask(log, run, request, "The answer is sent", follow)
 
@@ -167,39 +167,6 @@ def checkpoint(
     _ask(
         log, run, lambda opened, run_id: save_checkpoint(opened, run_id, name), f"Checkpoint {name} is asked for", False
     )
-
-
-def restore(
-    run: RunId,
-    at: Annotated[str, typer.Option("--at", metavar="SEQ|NAME", help="After this record, or at this checkpoint.")],
-    input: Annotated[str | None, typer.Argument(metavar="[INPUT]", help="What the user says next; - reads it.")] = None,
-    agents: Agents = None,
-    wait: Wait = False,
-    detach: Detach = False,
-    output: OutputAs = Output.TABLE,
-    log: LogUrl = None,
-) -> None:
-    """Start a new run that begins as another one stood: here and now with --agents, else by a worker.
-
-    The other run stays as it is. Exit codes as for `run start`.
-    """
-    from ledgent.agent.fork import kept, shared_at
-    from ledgent.dashboard.cli.starting import Asked, run_here, submit
-    from ledgent.dashboard.logs import find_recorded_run, log_is_there, opened_log, settings_for
-    from ledgent.schemas.errors import UnknownRun, UsageError
-
-    if wait and detach:
-        raise UsageError("--wait and --detach exclude each other")
-    settings = settings_for(log, agents=agents)
-    if not log_is_there(settings.log):
-        raise UnknownRun(run)
-    with opened_log(settings.log) as opened:
-        shared = shared_at(opened, find_recorded_run(opened, run), point(at))
-        asked = Asked(shared.agent, _read(input), *kept(shared, None, None, None), shared)
-        here = bool(settings.agents) and not wait and not detach
-        ok = run_here(opened, settings.agents, asked, output) if here else submit(opened, asked, wait, output)
-    if not ok:
-        raise typer.Exit(1)
 
 
 def _answer_calls(log_url: str | None, run: str, call: str | None, answer: Answer, done: str, follow: bool) -> None:
@@ -247,13 +214,15 @@ def _ask(log_url: str | None, run: str, request: Request, done: str | Callable[[
             follow_answer(opened, run_id, head.guard.seq if head else 0)
 
 
-def _read(given: str | None) -> str | None:
+def read_given(given: str | None) -> str | None:
+    """The text that is given; for - what comes in."""
     import sys
 
     return sys.stdin.read() if given == "-" else given
 
 
-def _labels(given: list[str]) -> dict[str, str]:
+def labels_in(given: list[str]) -> dict[str, str]:
+    """By name. Raises UsageError."""
     from ledgent.schemas.errors import UsageError
 
     labels: dict[str, str] = {}

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ledgent.agent.fork import Shared
+from ledgent.agent.fork import Changes, Shared
 from ledgent.dashboard.cli.options import Output
 from ledgent.dashboard.cli.output import note, say, write_line, write_rows
 from ledgent.dashboard.cli.run_pages import event_as_json, text_line
@@ -39,6 +39,10 @@ class Asked(NamedTuple):
     shared: Shared | None = None
     """What it takes over of the run that it goes on from."""
     files: Sequence[Path] = ()
+    changes: Changes = Changes()
+    """What is otherwise in it than in that run."""
+    texts: Sequence[str] = ()
+    """What its edited places say."""
 
 
 def run_here(log: Log, modules: str, asked: Asked, output: Output) -> bool:
@@ -74,7 +78,8 @@ async def _run(log: Log, agent: "Agent", asked: Asked, output: Output) -> "RunRe
         if asked.shared is None:
             return await agent.run(asked.input, files=asked.files, log=log, on_record=show, **options)
         origin = asked.shared.forked_from
-        return await agent.restore(origin.run_id, at=origin.seq, input=asked.input, log=log, on_record=show, **options)
+        options |= asked.changes._asdict()
+        return await agent.fork(origin.run_id, at=origin.seq, input=asked.input, log=log, on_record=show, **options)
     except asyncio.CancelledError:
         if begun:
             note(
@@ -111,6 +116,8 @@ async def _submitted(log: Log, asked: Asked) -> str:
         session=asked.session,
         labels=asked.labels,
         forked_from=asked.shared.forked_from if asked.shared else None,
+        texts=asked.texts,
+        instructions=asked.changes.instructions,
         files=await kept_files(asked.files, DirectoryBlobs()),
     )
 

@@ -19,7 +19,7 @@ SINCE = {
     "7d": ("last 7 days", timedelta(days=7)),
 }
 
-TABS = ("timeline", "events", "conversation", "replay")
+TABS = ("timeline", "events", "conversation", "replay", "compare")
 
 _FIRST = {RunOrder.AGENT, RunOrder.STATUS}
 """Orders that begin with the smallest unless told otherwise."""
@@ -86,6 +86,8 @@ class RunAddress(NamedTuple):
     """The span chosen; empty: none."""
     page: int = 0
     """Of the tab; 0: wherever what is chosen stands, else the first."""
+    other: str = ""
+    """The run that it is compared with; empty: none."""
 
     def params(self) -> dict[str, str | list[str]]:
         """The query of its URL, without what goes without saying."""
@@ -95,6 +97,7 @@ class RunAddress(NamedTuple):
             "seq": str(self.seq) if self.seq else "",
             "span": self.span,
             "page": str(self.page) if self.page else "",
+            "with": self.other,
         }
         return {name: value for name, value in said.items() if value}
 
@@ -108,6 +111,7 @@ def run_address(params: Params) -> RunAddress:
         seq=_number(params, "seq"),
         span=_one(params, "span"),
         page=_number(params, "page"),
+        other=_one(params, "with"),
     )
 
 

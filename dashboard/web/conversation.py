@@ -29,6 +29,7 @@ from ledgent.schemas.events import (
     ToolCallCompleted,
     ToolCallFailed,
     ToolCallRejected,
+    ToolCallReused,
     ToolCallStarted,
     ToolCallUncertain,
 )
@@ -43,7 +44,7 @@ class ToolUse:
 
     request: ToolRequest
     state: str = "waiting"
-    """`waiting`, `running`, `ok`, `error`, `rejected` or `uncertain`."""
+    """`waiting`, `running`, `ok`, `error`, `rejected`, `uncertain` or `reused`."""
     answer: str | None = None
     """What the model is told."""
     attempts: int = 0
@@ -195,6 +196,8 @@ def _settle(uses: dict[str, ToolUse], record: Recorded) -> None:
             use.files = event.files
         case QuestionAnswered():
             use.state, use.answer = "ok", event.text
+        case ToolCallReused():
+            use.state, use.answer, use.files = "reused", event.result, event.files
         case ToolCallFailed():
             use.state, use.answer, use.duration_ms = "error", event.error.message, event.duration_ms
         case ToolCallRejected():

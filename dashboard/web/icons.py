@@ -46,7 +46,7 @@ SPAN_WORDS = {
 TONES = {
     "completed": "good", "ok": "good",
     "failed": "bad", "error": "bad", "rejected": "bad", "uncertain": "bad", "broken": "bad", "unreadable": "bad",
-    "limited": "odd", "cancelled": "odd", "fenced": "odd",
+    "limited": "odd", "cancelled": "odd", "fenced": "odd", "reused": "odd",
     "running": "live", "suspended": "calm", "waiting": "calm", "new": "calm", "duplicate": "calm",
 }  # fmt: skip
 """Of a state: how it is coloured, beside its word and picture."""

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import streamlit as st
 
-from ledgent.dashboard.web import conversation_tab, events_tab, replay_tab, timeline_tab
+from ledgent.dashboard.web import compare_tab, conversation_tab, events_tab, replay_tab, timeline_tab
 from ledgent.dashboard.web.address import TABS, RunAddress, run_address
 from ledgent.dashboard.web.connection import begin_again_when, guarded, library, render
 from ledgent.dashboard.web.explain import explain
@@ -23,6 +23,7 @@ _SHOWN: dict[str, Callable[[Library, RunRow, RunAddress], None]] = {
     "events": events_tab.show,
     "conversation": conversation_tab.show,
     "replay": replay_tab.show,
+    "compare": compare_tab.show,
 }
 
 

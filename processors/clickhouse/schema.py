@@ -138,7 +138,7 @@ SPANS = Table(
         ("call_id", "String", ""),
         ("attempt", "UInt32", "0: none"),
         ("purpose", _WORD, "of a model call: answer or summary"),
-        ("status", _WORD, "running, waiting, ok, error, rejected, uncertain, cancelled or limited"),
+        ("status", _WORD, "running, waiting, ok, error, rejected, reused, uncertain, cancelled or limited"),
         ("started_at", f"Nullable({_TIME})", ""),
         ("ended_at", f"Nullable({_TIME})", ""),
         ("duration_ms", "Nullable(Float64)", ""),

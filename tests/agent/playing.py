@@ -37,6 +37,7 @@ from ledgent.schemas.events import (
     ApprovalGranted,
     ApprovalRequested,
     CheckpointSaved,
+    HistoryShared,
     MessageReceived,
     ModelCallCompleted,
     ModelCallFailed,
@@ -58,13 +59,14 @@ from ledgent.schemas.events import (
     ToolCallCompleted,
     ToolCallFailed,
     ToolCallRejected,
+    ToolCallReused,
     ToolCallStarted,
 )
 from ledgent.schemas.recovery import Again, Recovery, Then
 from ledgent.schemas.state import Assistant, Phase, RunState, SummaryCall, ToolCall, ToolResult
 from ledgent.schemas.terminators import StopWords, TokenBudget
 from ledgent.schemas.transitions import NONE
-from ledgent.schemas.values import Part, ToolRequest, Usage
+from ledgent.schemas.values import ForkedFrom, Part, RecordedCall, ToolRequest, Usage
 from tests.agent import predicates
 from tests.schemas.chain import SPEC
 from tests.simulation.clock import SimulatedClock
@@ -169,7 +171,16 @@ class Play:
         self.writer.claim()
         self.put(RunClaimed(reason="started"))
         input = self.dice.choice([None, "hello"]) if spec.conversational else "hello"
-        self.put(RunStarted(request_id="r", agent=spec, input=input, limits=limits))
+        other = random.Random(seed + 1)  # dice of its own: the runs that are not forks stay what they were
+        calls = recorded_calls(other) if other.random() < 0.25 else ()
+        tools = other.choice(["recorded", "refused"])
+        origin = ForkedFrom(
+            run_id="other", seq=2, digest="", messages=0, model_calls=0, tools=tools, calls=len(calls), upto=9
+        )
+        forked_from = origin if calls else None
+        self.put(RunStarted(request_id="r", agent=spec, input=input, limits=limits, forked_from=forked_from))
+        if calls:
+            self.put(HistoryShared(calls=calls))
 
     @property
     def state(self) -> RunState:
@@ -210,6 +221,8 @@ class Play:
         spent, limits = self.state.spent, self.limits
         match command:
             case Record(event):
+                if isinstance(event, ToolCallReused):
+                    self.reuses(event)
                 if event.type in TERMINAL_TYPES:
                     calls = (self.state.model_call, *self.state.tool_calls.values())
                     assert Phase.RUNNING not in [call.phase for call in calls if call]
@@ -247,6 +260,11 @@ class Play:
                 self.once(call_id, attempt)
                 request = self.state.tool_calls[call_id].request
                 self.may_begin(request.name)
+                if self.state.origin is not None and attempt == 1:
+                    spec = self.spec.tool(request.name)
+                    refused = self.state.origin.tools == "refused" or not spec or not spec.idempotent
+                    same = {call.name for call in self.state.recorded if call.result is None}
+                    assert not refused or (spec and spec.approval) or request.name in same
                 if request.arguments == "not JSON":
                     self.put(
                         ToolCallRejected(
@@ -283,6 +301,15 @@ class Play:
                 self.put(RetryScheduled(call_id=call_id, attempt=attempt, delay_s=least_s, code=code))
         assert limits.steps is None or self.state.spent.steps <= limits.steps
         assert limits.tool_calls is None or self.state.spent.tool_calls <= limits.tool_calls
+
+    def reuses(self, event: ToolCallReused) -> None:
+        """It is the next of the other run's calls that has a result, and only that."""
+        request = self.state.tool_calls[event.call_id].request
+        self.once(event.call_id, 1)
+        there = {call.call_id: call for call in self.state.recorded}[event.reused_from]
+        assert (there.name, there.result) == (request.name, event.result)
+        assert sorted(there.arguments.replace(" ", "")) == sorted(request.arguments.replace(" ", ""))
+        self.owed[request.provider_id] = event.result
 
     def may_begin(self, name: str) -> None:
         model, spec = self.state.model_call, self.spec.tool(name)
@@ -444,3 +471,17 @@ class Play:
                 assert decide(self.state) == ()
                 return
             self.dice.choice(self.happenings())()
+
+
+def recorded_calls(dice: random.Random) -> tuple[RecordedCall, ...]:
+    """What another run may have called."""
+    return tuple(
+        RecordedCall(
+            call_id=f"m{number}.t0",
+            name=dice.choice(NAMES),
+            arguments=dice.choice(ARGUMENTS),
+            result=dice.choice([None, "as there"]),
+            completed=dice.random() < 0.5,
+        )
+        for number in range(1, dice.choice([2, 5]))
+    )

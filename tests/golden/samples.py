@@ -47,6 +47,7 @@ from ledgent.schemas.events import (
     ToolCallCompleted,
     ToolCallFailed,
     ToolCallRejected,
+    ToolCallReused,
     ToolCallStarted,
     ToolCallUncertain,
 )
@@ -70,7 +71,7 @@ from ledgent.schemas.terminators import (
     StopWords,
     TokenBudget,
 )
-from ledgent.schemas.values import Cut, ForkedFrom, Imported, Part, SharedMessage, ToolRequest, Usage
+from ledgent.schemas.values import Cut, ForkedFrom, Imported, Part, RecordedCall, SharedMessage, ToolRequest, Usage
 
 _USAGE = Usage(input_tokens=120, output_tokens=45, cached_tokens=100, reasoning_tokens=20)
 _CUT = Cut(size=1_000_000, sha256="9f" * 32)
@@ -169,7 +170,18 @@ SAMPLES: tuple[AnyEvent, ...] = (
         session="session-1",
         labels={"team": "blue", "größe": "ü"},
         forked_from=ForkedFrom(
-            run_id="0197f0a2-0000-7000-8000-00000000000b", seq=7, digest="ab" * 32, messages=3, model_calls=2
+            run_id="0197f0a2-0000-7000-8000-00000000000b",
+            seq=7,
+            digest="ab" * 32,
+            messages=3,
+            model_calls=2,
+            tools="recorded",
+            allowed=("look_up",),
+            calls=2,
+            upto=31,
+            edited=(0, 3),
+            model="gpt-4o-mini",
+            changed=("model", "limits"),
         ),
         files=_PARTS,
         imported=Imported(source="openai", sha256="ab" * 32, left_out=2),
@@ -196,6 +208,26 @@ SAMPLES: tuple[AnyEvent, ...] = (
             SharedMessage(role="tool", text="paid", provider_id="call_1"),
         ),
         output="hm!",
+        calls=(
+            RecordedCall(
+                call_id="m2.t0",
+                name="pay",
+                arguments='{"usd":5}',
+                result="paid: ü",
+                completed=True,
+                parts=_PARTS,
+                whole=_PARTS[1],
+            ),
+        ),
+    ),
+    ToolCallReused(
+        call_id="m3.t0",
+        name="pay",
+        reused_from="m2.t0",
+        result="paid: ü",
+        completed=True,
+        files=_PARTS,
+        whole=_PARTS[1],
     ),
     ThoughtRecorded(
         call_id="m1",
