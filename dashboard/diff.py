@@ -162,8 +162,12 @@ def _aligned(first: Sequence[Step], second: Sequence[Step]) -> Iterator[Row]:
         if mark == "equal":
             yield from (Row("same", one, other) for one, other in zip(some, others, strict=True))
             continue
-        # Within what differs, steps of the same kind face each other.
-        for kind, ones, others_too in _blocks(some, others, _kind):
+        # Within what differs, steps of the same kind face each other: where they part, and then wherever they can.
+        facing = 0
+        while facing < min(len(some), len(others)) and _kind(some[facing]) == _kind(others[facing]):
+            yield Row("changed", some[facing], others[facing])
+            facing += 1
+        for kind, ones, others_too in _blocks(some[facing:], others[facing:], _kind):
             if kind == "equal":
                 yield from (Row("changed", one, other) for one, other in zip(ones, others_too, strict=True))
             else:

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import re
 import subprocess
 import sys
 import time
@@ -374,3 +375,24 @@ def test_a_page_that_pretends_to_be_this_machine_gets_nothing(site: Site) -> Non
 def test_the_server_has_nothing_to_complain_about(site: Site) -> None:
     assert "Traceback" not in site.output()
     assert "Warning" not in site.output()
+
+
+# --- two runs side by side -----------------------------------------------------------------------------
+
+
+def test_a_run_is_compared_with_another_at_an_address_of_its_own(visit: Visit, made: dict[str, str]) -> None:
+    visitor = visit(f"?run={made['recovered']}")
+    visitor.page.get_by_text("Compare", exact=True).click()
+    visitor.is_at(tab="compare")
+    visitor.sees("Choose a run to compare this one with.")
+    visitor.page.get_by_role("combobox").click()
+    visitor.page.get_by_role("option", name=re.compile(made["retried"][-8:])).click()
+    visitor.is_at(**{"with": made["retried"]})
+    visitor.sees("They part at step 1 of", "First divergence", "Where is my order 4711?", "Refund order 4711, please.")
+    expect(visitor.page.locator(".lg-parts")).to_have_count(1)
+    assert visitor.picture("compare-light").stat().st_size > 10_000
+    shared = visit(visitor.page.url.removeprefix(visitor.address))
+    shared.sees("They part at step 1 of")
+    shared.page.go_back()
+    gone = visit(f"?run={made['recovered']}&tab=compare&with=nobody")
+    gone.sees("The store holds no run 'nobody'.")
