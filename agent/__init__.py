@@ -2,7 +2,7 @@
 
 from ledgent.agent.entries import Agent
 from ledgent.agent.faults import Faults
-from ledgent.agent.memory import Memory, MemoryTools
+from ledgent.agent.memory import Memory
 from ledgent.agent.models.anthropic import AnthropicModel
 from ledgent.agent.models.openai import OpenAIModel
 from ledgent.agent.models.port import Delta
@@ -40,7 +40,6 @@ __all__ = [
     "Image",
     "Limits",
     "Memory",
-    "MemoryTools",
     "OpenAIModel",
     "Recovery",
     "Reply",

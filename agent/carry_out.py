@@ -17,6 +17,8 @@ from ledgent.schemas.codec import MAX_TEXT_BYTES, cut_text, whole_characters
 from ledgent.schemas.errors import DeadlineKind, ErrorCode, ErrorInfo, ToolError
 from ledgent.schemas.events import (
     AnyEvent,
+    MemoryRead,
+    MemoryReadStarted,
     ModelCallCompleted,
     ModelCallFailed,
     ModelCallStarted,
@@ -34,11 +36,14 @@ WAIT_S = 600.0
 """The longest that a tool call waits for a thread, for its place or for a resource, before it is given up."""
 
 
+Started = ModelCallStarted | ToolCallStarted | MemoryReadStarted
+
+
 class Intent(NamedTuple):
     """A call that has been recorded and, once that is durable, is carried out."""
 
     call: Callable[[], Coroutine[Any, Any, AnyEvent]]
-    started: ModelCallStarted | ToolCallStarted
+    started: Started
     seq: int
     span: tuple[str | int, ...]
 
@@ -96,14 +101,14 @@ async def call_model(
             cost_usd=failure.cost_usd,
             duration_ms=(clock.monotonic() - began) * 1000,
         )
-    except (Exception, SystemExit, asyncio.CancelledError) as defect:  # noqa: BLE001  # the worker's edge
-        _unless_stopped(defect)
-        if isinstance(defect, TimeoutError) and deadline.expired():
+    except (Exception, SystemExit, asyncio.CancelledError) as raised:  # noqa: BLE001  # the worker's edge
+        unless_stopped(raised)
+        if isinstance(raised, TimeoutError) and deadline.expired():
             message = f"the model did not answer within {timeout_s:g} s and was given up"
             error = ErrorInfo(code=ErrorCode.TIMEOUT, message=message, retryable=True, deadline="call")
             error = _all_that_was_left(error, left_of)
         else:
-            error = _defect("the model adapter", defect)
+            error = defect("the model adapter", raised)
         return ModelCallFailed(
             call_id=started.call_id,
             attempt=started.attempt,
@@ -121,7 +126,7 @@ async def call_tool(
     clock: Clock,
     threads: Places,
     on_delta: Callable[[Delta], None] | None = None,
-    on_checkpoint: Callable[[str], None] | None = None,
+    on_event: Callable[[AnyEvent], None] | None = None,
     wait_s: float = WAIT_S,
     wholes: Wholes | None = None,
     left_of: Literal["run", "step"] | None = None,
@@ -137,9 +142,9 @@ async def call_tool(
     turn = tool.turn(threads)
     wholes = wholes or Wholes({}, DirectoryBlobs())
     reports = _reports(started.call_id, on_delta)
-    save = on_checkpoint and _in_this_loop(on_checkpoint)
+    save = on_event and _in_this_loop(on_event)
     about = (run_id, started.call_id, started.idempotency_key, started.attempt)
-    context = ToolContext(*about, reports, on_checkpoint=save, wholes=wholes)
+    context = ToolContext(*about, reports, on_event=save, wholes=wholes)
     waiting = turn is not None
     try:
         async with asyncio.timeout(min(wait_s, left_s) if waiting else allowed_s) as deadline:
@@ -162,7 +167,7 @@ async def call_tool(
         message, cut = cut_text(str(answer))
         error = ErrorInfo(code=ErrorCode.TOOL_ERROR, message=message)
     except (Exception, SystemExit, asyncio.CancelledError) as raised:  # noqa: BLE001  # the worker's edge
-        _unless_stopped(raised)
+        unless_stopped(raised)
         if isinstance(raised, TimeoutError) and deadline.expired():
             message = f"{started.name} did not return within {allowed_s:g} s and was given up"
             kind: DeadlineKind = "tool"
@@ -174,7 +179,7 @@ async def call_tool(
             if left_s < (wait_s if waiting else tool.spec.timeout_s):
                 error = _all_that_was_left(error, left_of)
         else:
-            error = _defect(started.name, raised, ErrorCode.TOOL_ERROR, retryable=True)
+            error = defect(started.name, raised, ErrorCode.TOOL_ERROR, retryable=True)
     return ToolCallFailed(
         call_id=started.call_id,
         attempt=started.attempt,
@@ -197,25 +202,27 @@ def _reports(call_id: str, on_delta: Callable[[Delta], None] | None) -> Callable
     return report
 
 
-def _in_this_loop(function: Callable[[str], None]) -> Callable[[str], None]:
+def _in_this_loop(function: Callable[[AnyEvent], None]) -> Callable[[AnyEvent], None]:
     """Has the function called in the event loop that runs the call, from whatever thread, before the call's outcome."""
     loop = asyncio.get_running_loop()
 
-    def call(argument: str) -> None:
+    def call(event: AnyEvent) -> None:
         with contextlib.suppress(RuntimeError):
             if asyncio.get_running_loop() is loop:
-                function(argument)
+                function(event)
                 return
         with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile: nobody records any more
-            loop.call_soon_threadsafe(function, argument)
+            loop.call_soon_threadsafe(function, event)
 
     return call
 
 
-def cancelled(started: ModelCallStarted | ToolCallStarted) -> ModelCallFailed | ToolCallFailed:
+def cancelled(started: Started) -> ModelCallFailed | ToolCallFailed | MemoryRead:
     """The outcome of a call that was stopped because the run is being cancelled."""
     message = "stopped because the run was cancelled; it may have taken effect"
     error = ErrorInfo(code=ErrorCode.CANCELLED, message=message)
+    if isinstance(started, MemoryReadStarted):
+        return MemoryRead(query=started.query, error=error.model_copy(update={"message": "the run was cancelled"}))
     outcome = ModelCallFailed if isinstance(started, ModelCallStarted) else ToolCallFailed
     return outcome(call_id=started.call_id, attempt=started.attempt, error=error)
 
@@ -270,7 +277,7 @@ def _name(text: str | None) -> str | None:
     return whole_characters(text[:MAX_MESSAGE_CHARACTERS]) if text is not None else None
 
 
-def _unless_stopped(raised: BaseException) -> None:
+def unless_stopped(raised: BaseException) -> None:
     """Raises it again when it is this call that is being cancelled, and not something that it had waited for."""
     task = asyncio.current_task()
     if isinstance(raised, asyncio.CancelledError) and task is not None and task.cancelling():
@@ -284,8 +291,9 @@ def _all_that_was_left(error: ErrorInfo, left_of: Literal["run", "step"] | None)
     return error.model_copy(update={"message": f"{error.message}: the {left_of}'s time is up", "deadline": left_of})
 
 
-def _defect(
+def defect(
     where: str, raised: BaseException, code: ErrorCode = ErrorCode.INTERNAL, retryable: bool = False
 ) -> ErrorInfo:
+    """What it raised, as an event carries it."""
     text = f"{where} raised {type(raised).__name__}: {raised}"[:MAX_MESSAGE_CHARACTERS]
     return ErrorInfo(code=code, message=whole_characters(text), retryable=retryable)

@@ -40,6 +40,12 @@ class AskUser(NamedTuple):
     call_id: str
 
 
+class ReadMemory(NamedTuple):
+    """Look through the agent's memory: `memory.read_started`, then the look."""
+
+    query: str
+
+
 class ScheduleRetry(NamedTuple):
     """Wait before the next attempt: `retry.scheduled`, its delay drawn from [least_s, most_s]."""
 
@@ -62,4 +68,4 @@ class Record(NamedTuple):
     event: AnyEvent
 
 
-Command = CallModel | AskSummary | CallTool | AskApproval | AskUser | ScheduleRetry | CheckOutput | Record
+Command = CallModel | AskSummary | CallTool | AskApproval | AskUser | ReadMemory | ScheduleRetry | CheckOutput | Record

@@ -2,7 +2,7 @@
 
 import difflib
 
-from ledgent.agent.commands import AskApproval, AskUser, CallModel, CallTool, CheckOutput, Command, Record
+from ledgent.agent.commands import AskApproval, AskUser, CallModel, CallTool, CheckOutput, Command, ReadMemory, Record
 from ledgent.agent.context import after_last_failure, after_summary, model_call
 from ledgent.agent.limits import before_model_call, before_tool_calls, out_of_time, tool_calls_left
 from ledgent.agent.lost import given_up, interrupted, stopped
@@ -21,6 +21,7 @@ from ledgent.schemas.events import (
     ToolCallRejected,
 )
 from ledgent.schemas.fallbacks import model_in_use, models_of
+from ledgent.schemas.remembered import query_of
 from ledgent.schemas.state import Assistant, ModelCall, Phase, RunState, Status, SummaryCall, ToolCall
 
 LONGEST_NAME = 200
@@ -42,6 +43,8 @@ def decide(state: RunState) -> tuple[Command, ...]:
         return _cancelled(state)
     if end := stopped(state):
         return (Record(end),)
+    if state.reading is not None:
+        return ()
     if state.model_call is not None:
         return _about_model_call(state, agent, state.model_call)
     if state.unread is not None:
@@ -66,7 +69,7 @@ def _half_begun(state: RunState) -> tuple[Command, ...]:
 
 def _cancelled(state: RunState) -> tuple[Command, ...]:
     running = [call.phase for call in (state.model_call, *state.tool_calls.values()) if call]
-    if Phase.RUNNING in running:
+    if Phase.RUNNING in running or state.reading is not None:
         return ()
     return (Record(RunCancelled(reason=state.cancel_requested or "")),)
 
@@ -170,8 +173,11 @@ def _about_turn(state: RunState, agent: AgentSpec) -> tuple[Command, ...]:
 
 def _ask_model(state: RunState, agent: AgentSpec, call_id: str, attempt: int) -> tuple[Command, ...]:
     """Unless the run has reached a bound: looked at before each attempt, so a run overruns by at most one call."""
-    end = before_model_call(state)
-    return (model_call(state, agent, call_id, attempt) if end is None else Record(end),)
+    if end := before_model_call(state):
+        return (Record(end),)
+    if agent.memory is not None and (query := query_of(state)):
+        return (ReadMemory(query),)
+    return (model_call(state, agent, call_id, attempt),)
 
 
 def _unknown(agent: AgentSpec, call: ToolCall) -> ToolCallRejected:

@@ -10,6 +10,7 @@ from ledgent.agent.commands import (
     CallTool,
     CheckOutput,
     Command,
+    ReadMemory,
     Record,
     ScheduleRetry,
 )
@@ -18,6 +19,7 @@ from ledgent.agent.tools.asking import question_in
 from ledgent.schemas.events import (
     AnyEvent,
     ApprovalRequested,
+    MemoryReadStarted,
     ModelCallStarted,
     OutputAccepted,
     OutputRejected,
@@ -67,6 +69,8 @@ class Expectation:
                 return (dict(asked), found) if (asked := question_in(request)) else ({}, {})
             case ((CallTool(call_id) | AskApproval(call_id) | AskUser(call_id)), ToolCallRejected()):
                 return {"call_id": call_id}, found
+            case ReadMemory(query), MemoryReadStarted():
+                return {"query": query}, found
             case CheckOutput(), OutputAccepted():
                 return {"type": event.type}, found
             case CheckOutput(attempt), OutputRejected():

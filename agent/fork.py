@@ -234,6 +234,7 @@ def _shared(state: RunState, digest: str) -> Shared:
         digest=digest,
         messages=len(messages),
         model_calls=state.numbered + state.spent.steps - (state.model_call is not None),
+        recalled=state.recalled,
     )
     output = state.output if answered and state.output != messages[-1].text else None
     assert state.agent is not None, "it is restored only where it has one"

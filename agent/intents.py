@@ -15,11 +15,13 @@ from ledgent.agent.commands import (
     CallTool,
     CheckOutput,
     Command,
+    ReadMemory,
     Record,
     ScheduleRetry,
 )
 from ledgent.agent.decide import may_begin_early
 from ledgent.agent.limits import time_left
+from ledgent.agent.memory_read import READ_TIMEOUT_S, read_memory
 from ledgent.agent.models.port import Delta, ModelRequest
 from ledgent.agent.output import InvalidOutput
 from ledgent.agent.render import Renderers, request_digest
@@ -38,7 +40,7 @@ from ledgent.agent.writing import RunWriter
 from ledgent.schemas.events import (
     AnyEvent,
     ApprovalRequested,
-    CheckpointSaved,
+    MemoryReadStarted,
     ModelCallStarted,
     ModelCallToolRequested,
     OutputAccepted,
@@ -99,6 +101,8 @@ class Intents:
                 self._intend_model_call(call_id, attempt, cause, upto)
             case CallTool(call_id, attempt):
                 self._intend_tool_call(call_id, attempt, cause)
+            case ReadMemory(query):
+                self._intend_memory_read(query, cause)
             case CheckOutput(attempt):
                 self._writer.record(self._checked(attempt), cause)
             case AskApproval(call_id):
@@ -222,20 +226,27 @@ class Intents:
         seq = self._writer.record(event, cause, *span).seq
         run_id, (left_s, left_of) = self._writer.state.run_id, self._within_deadline(float("inf"))
 
-        def save(name: str) -> None:
-            self._post(Outcome(CheckpointSaved(name=name, call_id=call_id), seq, span))
+        def on_event(event: AnyEvent) -> None:
+            self._post(Outcome(event, seq, span))
 
         can_read = self._agent.tool(read_result.spec.name) is read_result
         wholes = Wholes(self._writer.state.wholes, self._blobs, can_read)
         call = partial(
             call_tool,
-            *(tool, event, arguments, run_id, left_s, self._clock, self._agent.threads, self._on_delta, save),
+            *(tool, event, arguments, run_id, left_s, self._clock, self._agent.threads, self._on_delta, on_event),
             wholes=wholes,
             left_of=left_of,
         )
         named = circuit_of_tool(self._agent.spec, tool.spec)
         circuit = self._shared.circuits.get(named) if named else None
         self.starting.append(Intent(self._through(circuit, call, event), event, seq, span))
+
+    def _intend_memory_read(self, query: str, cause: int) -> None:
+        event, span = MemoryReadStarted(query=query), ("memory", len(self._writer.state.messages))
+        seq = self._writer.record(event, cause, *span).seq
+        timeout_s, _ = self._within_deadline(READ_TIMEOUT_S)
+        call = partial(read_memory, self._agent.memory, event, timeout_s, self._clock, self._agent.threads)
+        self.starting.append(Intent(call, event, seq, span))
 
     def _through(self, circuit: Circuit | None, call: Call, started: ModelCallStarted | ToolCallStarted) -> Call:
         """The call, as its circuit allows."""

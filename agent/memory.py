@@ -1,20 +1,26 @@
-"""What agents remember from run to run: the port, and the tools by which a model reads and writes it. No storage.
+"""What agents remember from run to run: the port, and how much of it is told. No storage, no tools.
 
-What is read and written is in the log as the calls of these tools: a replay asks no memory.
+All that is read and written is in the log: a replay asks no memory.
 """
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
-from ledgent.agent.tools.context import ToolContext
-from ledgent.agent.tools.function import tool
-from ledgent.agent.tools.toolkit import Toolkit
+from ledgent.schemas.codec import whole_characters
 
 RECALLED = 5
-"""Entries that one call of `recall` tells at most."""
+"""Entries that are read at once, at most."""
+LONGEST_ENTRY = 1_000
+"""Characters of an entry; a longer one is read without its end, and `remember` takes none."""
 
 
+@runtime_checkable
 class Memory(Protocol):
     """Texts to find again. Its methods may be called in any thread."""
+
+    @property
+    def name(self) -> str:
+        """What runs know it by; never holds a secret."""
+        ...
 
     def add(self, text: str, key: str) -> None:
         """Durable when it returns; another text with the same key changes nothing. Raises MemoryUnavailable."""
@@ -25,27 +31,10 @@ class Memory(Protocol):
         ...
 
 
-class MemoryTools(Toolkit):
-    """Lets a model remember: `Agent(..., tools=[MemoryTools(SqliteMemory("travel"))])`."""
+def found_in(memory: Memory, query: str) -> tuple[str, ...]:
+    """What there is about the query, as it is told. Raises what the memory raises."""
+    return tuple(_cut(whole_characters(text)) for text in memory.search(query, RECALLED)[:RECALLED])
 
-    def __init__(self, memory: Memory) -> None:
-        self._memory = memory
 
-    @tool(idempotent=True, attempts=2, timeout_s=10.0)
-    def remember(self, text: str, context: ToolContext) -> str:
-        """Remember something for later conversations.
-
-        Args:
-            text: What to remember, so that it can be understood on its own.
-        """
-        self._memory.add(text, context.idempotency_key)
-        return "It is remembered."
-
-    @tool(idempotent=True, attempts=2, timeout_s=10.0)
-    def recall(self, query: str) -> str:
-        """Look up what was remembered in earlier conversations.
-
-        Args:
-            query: Words to look for.
-        """
-        return "\n".join(self._memory.search(query, RECALLED)) or "Nothing is remembered about that."
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST_ENTRY else text[: LONGEST_ENTRY - 1] + "…"

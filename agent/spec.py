@@ -8,11 +8,13 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal, Self, get_args
 
+from ledgent.agent.memory import Memory
 from ledgent.agent.models.port import Model
 from ledgent.agent.models.resolve import model_for, model_from
 from ledgent.agent.output import OutputType
 from ledgent.agent.tools.function import Tool
 from ledgent.agent.tools.places import Places
+from ledgent.agent.tools.remembering import MemoryTools
 from ledgent.agent.tools.toolkit import Toolkit, tools_of
 from ledgent.schemas.agents import AgentSpec, Limits, ModelSpec, OnUncertain
 from ledgent.schemas.context import Summarize, Trim
@@ -65,6 +67,9 @@ class Definition:
     `ask_model`: the model is told so. `ask_person`: the run sleeps until somebody says what became of it
     (docs/resilience.md). `stop`: the run fails. A tool may say otherwise.
     """
+    memory: Memory | None = None
+    """What it remembers from run to run, say `SqliteMemory("travel")`: read before it answers what the user says, and
+    by the tools `remember` and `recall`, which it then has."""
     threads: Places = field(init=False, repr=False, compare=False)
     _tools: dict[str, Tool] = field(init=False, repr=False, compare=False)
 
@@ -82,7 +87,12 @@ class Definition:
         if self.on_uncertain not in get_args(OnUncertain):
             known = ", ".join(get_args(OnUncertain))
             raise UsageError(f"agent {self.name}: on_uncertain is one of {known}, not {self.on_uncertain!r}")
-        made = tools_of(self.tools)
+        if self.memory is not None and not isinstance(self.memory, Memory):
+            raise UsageError(
+                f"agent {self.name}: memory is an object with a name, add and search, such as SqliteMemory('notes'), "
+                f"not {self.memory!r:.200}"
+            )
+        made = tools_of([*self.tools, MemoryTools(self.memory)] if self.memory else self.tools)
         tools = {tool.spec.name: tool for tool in made}
         if len(tools) != len(made):
             raise UsageError(f"agent {self.name}: two tools have the same name")
@@ -129,6 +139,7 @@ class Definition:
             fallbacks=tuple(model.spec for model in self.live_models[1:]),
             fallback_s=self.fallback_s,
             on_uncertain=self.on_uncertain,
+            memory=self.memory.name if self.memory else None,
         )
 
     def tool(self, name: str) -> Tool | None:

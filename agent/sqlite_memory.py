@@ -32,7 +32,7 @@ class SqliteMemory:
     def __init__(self, namespace: str, file: Path | str = FILE) -> None:
         if not namespace:
             raise UsageError("a memory needs a namespace: an agent's name, or a user's")
-        self._namespace = namespace
+        self.name = namespace
         self._file = Path(file)
 
     def add(self, text: str, key: str) -> None:
@@ -40,7 +40,7 @@ class SqliteMemory:
         with self._opened() as connection, connection:
             connection.execute(
                 "INSERT INTO entries (namespace, key, text) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
-                (self._namespace, key, text),
+                (self.name, key, text),
             )
 
     def search(self, query: str, limit: int) -> list[str]:
@@ -52,7 +52,7 @@ class SqliteMemory:
             found = connection.execute(
                 "SELECT entries.text FROM words JOIN entries ON entries.id = words.rowid "
                 "WHERE words MATCH ? AND namespace = ? ORDER BY rank, entries.id DESC LIMIT ?",
-                (words, self._namespace, limit),
+                (words, self.name, limit),
             )
             return [text for (text,) in found]
 

@@ -23,6 +23,9 @@ from ledgent.schemas.events import (
     CheckpointSaved,
     ContextSummarized,
     ContextTrimmed,
+    MemoryRead,
+    MemoryReadStarted,
+    MemoryWritten,
     ModelCallCompleted,
     ModelCallFailed,
     ModelCallStarted,
@@ -57,6 +60,7 @@ _DECIDED = (
     ApprovalRequested,
     ContextSummarized,
     ContextTrimmed,
+    MemoryReadStarted,
     ModelCallStarted,
     ModelFellBack,
     OutputAccepted,
@@ -85,6 +89,8 @@ _OUTCOMES = (
     ToolCallFailed,
     TimerFired,
     CheckpointSaved,
+    MemoryRead,
+    MemoryWritten,
 )
 """Events that a holder who hands the run over records without deciding on them."""
 

@@ -17,6 +17,9 @@ from ledgent.schemas.events import (
     ContextSummarized,
     ContextTrimmed,
     HistoryShared,
+    MemoryRead,
+    MemoryReadStarted,
+    MemoryWritten,
     MessageReceived,
     ModelCallCompleted,
     ModelCallFailed,
@@ -120,6 +123,7 @@ class Timeline:
         if event.type in ("run.completed", "run.failed", "run.cancelled", "run.limited"):
             took_ms = offset_s * 1000
         call_id: str = getattr(event, "call_id", "")
+        tone = "bad" if event.type == "memory.read" and event.error else _TONES.get(event.type, "plain")
         return Line(
             record.seq,
             record.at,
@@ -128,7 +132,7 @@ class Timeline:
             call_id,
             one_line(self._what(event), TEXT_CHARACTERS),
             took_ms,
-            _TONES.get(event.type, "plain"),
+            tone,
         )
 
     def _what(self, event: AnyEvent) -> str:
@@ -212,6 +216,12 @@ def what_of_the_run(event: AnyEvent) -> str:
             return f"{sent_less(event)}: {event.summary}"
         case ContextTrimmed():
             return sent_less(event)
+        case MemoryReadStarted():
+            return f"what is remembered about: {event.query}"
+        case MemoryRead():
+            return remembered(event) + "".join(f" | {entry}" for entry in event.entries)
+        case MemoryWritten():
+            return event.text
         case RunCompleted():
             return event.output or ""
         case RunFailed():
@@ -232,6 +242,14 @@ def sent_less(event: ContextSummarized | ContextTrimmed) -> str:
         results = "1 result is" if len(event.shortened) == 1 else f"{len(event.shortened)} results are"
         what.append(f"{results} sent with {event.longest:,} characters at most")
     return f"{' and '.join(what)}, {saved}"
+
+
+def remembered(event: MemoryRead) -> str:
+    """What a look through memory gave, or why it gave nothing."""
+    if event.error is not None:
+        return f"could not be read, {_explained(event.error)}"
+    found = len(event.entries)
+    return {0: "nothing is remembered", 1: "1 entry is remembered"}.get(found, f"{found} entries are remembered")
 
 
 def took(duration_ms: float | None) -> str:

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from ledgent.processors import runs, spans
 from ledgent.processors.runs import RunRow
-from ledgent.processors.spans import Kind, RunSpans, SpanRow
+from ledgent.processors.span_rows import Kind, SpanRow
+from ledgent.processors.spans import RunSpans
 from ledgent.schemas.acceptance import Guard, Verdict, advance, judge
 from ledgent.schemas.codec import Envelope, Recorded, Stored, event_of, read_envelope
 from ledgent.schemas.errors import UnreadableRecord

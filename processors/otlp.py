@@ -4,7 +4,8 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
-from ledgent.processors.spans import Kind, RunSpans, SpanRow, SpanStatus, project
+from ledgent.processors.span_rows import Kind, SpanRow, SpanStatus
+from ledgent.processors.spans import RunSpans, project
 from ledgent.schemas.codec import Recorded, trace_id_of
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

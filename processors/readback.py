@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 from ledgent.processors.blocks import Known
 from ledgent.processors.clickhouse.schema import Tables
 from ledgent.processors.runs import RunRow
-from ledgent.processors.spans import SpanRow
+from ledgent.processors.span_rows import SpanRow
 from ledgent.processors.store import Store
 from ledgent.schemas.acceptance import Guard, Verdict
 from ledgent.schemas.events import TERMINAL_TYPES

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ledgent.processors.runs import RunRow
-from ledgent.processors.spans import SpanRow
+from ledgent.processors.span_rows import SpanRow
 from ledgent.processors.store import Store
 from ledgent.schemas.codec import Stored
 

@@ -173,6 +173,8 @@ class AgentSpec(Frozen):
     fallback_s: float = Field(default=60.0, ge=0, le=1e9)
     """For so long new calls go to the fallback too, before they try the first model again."""
     on_uncertain: OnUncertain = "ask_model"
+    memory: str | None = None
+    """The name of the memory that is read before the model answers what the user says; None: there is none."""
 
     def tool(self, name: str) -> ToolSpec | None:
         """The tool of that name."""

@@ -133,7 +133,9 @@ def output_accepted(state: RunState, event: OutputAccepted, _: Envelope) -> Chan
 
 
 def output_rejected(state: RunState, event: OutputRejected, _: Envelope) -> Changes:
-    return {"rejected": event.attempt, "messages": state.messages.append(User(event.message))}
+    messages = state.messages.append(User(event.message))
+    # No user said it: memory is not read for it.
+    return {"rejected": event.attempt, "messages": messages, "recalled": len(messages)}
 
 
 def tool_call_started(state: RunState, event: ToolCallStarted, _: Envelope) -> Changes:
@@ -219,7 +221,7 @@ def tool_may_retry(state: RunState, call: ToolCall, error: ErrorInfo) -> bool:
 
 def lost(state: RunState) -> Changes:
     """What was running when another writer took the run up has no known outcome."""
-    changes: Changes = {}
+    changes: Changes = {"reading": None}
     if state.model_call and state.model_call.phase is RUNNING:
         changes["model_call"] = replace(state.model_call, phase=Phase.LOST)
     running = {

@@ -2,18 +2,21 @@
 
 An event says what happened, in the past tense; where it stands in its run is in `Recorded` (codec.py). A class exists
 only once some code emits it. A changed shape raises `version` and gets an upcast in codec.py. What people are asked and
-say is in people_events.py, what is said of restoring runs in sharing_events.py.
+say is in people_events.py, what is said of restoring runs in sharing_events.py, of memory in memory_events.py.
 """
 
 from typing import Literal
 
 from pydantic import Field
 
-from ledgent.schemas.agents import AgentSpec, Limits, OnUncertain
+from ledgent.schemas.agents import AgentSpec, Limits
 from ledgent.schemas.context_events import ContextSummarized as ContextSummarized
 from ledgent.schemas.context_events import ContextTrimmed as ContextTrimmed
 from ledgent.schemas.errors import ErrorInfo
 from ledgent.schemas.frozen import Event as Event
+from ledgent.schemas.memory_events import MemoryRead as MemoryRead
+from ledgent.schemas.memory_events import MemoryReadStarted as MemoryReadStarted
+from ledgent.schemas.memory_events import MemoryWritten as MemoryWritten
 from ledgent.schemas.people_events import ApprovalDenied as ApprovalDenied
 from ledgent.schemas.people_events import ApprovalGranted as ApprovalGranted
 from ledgent.schemas.people_events import ApprovalRequested as ApprovalRequested
@@ -25,6 +28,11 @@ from ledgent.schemas.resilience_events import RetryScheduled as RetryScheduled
 from ledgent.schemas.sharing_events import CheckpointSaved as CheckpointSaved
 from ledgent.schemas.sharing_events import HistoryShared as HistoryShared
 from ledgent.schemas.sharing_events import ToolCallReused as ToolCallReused
+from ledgent.schemas.tool_events import ToolCallCompleted as ToolCallCompleted
+from ledgent.schemas.tool_events import ToolCallFailed as ToolCallFailed
+from ledgent.schemas.tool_events import ToolCallRejected as ToolCallRejected
+from ledgent.schemas.tool_events import ToolCallStarted as ToolCallStarted
+from ledgent.schemas.tool_events import ToolCallUncertain as ToolCallUncertain
 from ledgent.schemas.values import Cut, ForkedFrom, Imported, Part, ToolRequest, Usage
 
 # run ----------------------------------------------------------------------------------------------------------------
@@ -210,66 +218,6 @@ class OutputRejected(Event):
     """What the model is told."""
 
 
-# tool ---------------------------------------------------------------------------------------------------------------
-
-
-class ToolCallStarted(Event):
-    type: Literal["tool_call.started"] = "tool_call.started"
-    call_id: str
-    attempt: int = 1
-    name: str
-    arguments: str
-    idempotency_key: str
-    """The same for every attempt of the call."""
-
-
-class ToolCallCompleted(Event):
-    type: Literal["tool_call.completed"] = "tool_call.completed"
-    call_id: str
-    attempt: int = 1
-    result: str
-    """What the model is told."""
-    duration_ms: float | None
-    """None: imported, and not known."""
-    files: tuple[Part, ...] = ()
-    """Shown to the model beside it."""
-    whole: Part | None = None
-    """The whole result, where the model is told only its beginning."""
-
-
-class ToolCallFailed(Event):
-    type: Literal["tool_call.failed"] = "tool_call.failed"
-    call_id: str
-    attempt: int = 1
-    error: ErrorInfo
-    """Its message is what the model is told."""
-    duration_ms: float | None = None
-    cut: Cut | None = None
-
-
-class ToolCallRejected(Event):
-    """The call never started."""
-
-    type: Literal["tool_call.rejected"] = "tool_call.rejected"
-    call_id: str
-    name: str
-    reason: Literal["unknown_tool", "invalid_arguments", "not_made_before"]
-    message: str
-    """What the model is told."""
-    suggestions: tuple[str, ...] = ()
-
-
-class ToolCallUncertain(Event):
-    """The process that made the call went away: it may have happened, or may yet happen. Nobody repeats it unasked."""
-
-    type: Literal["tool_call.uncertain"] = "tool_call.uncertain"
-    call_id: str
-    attempt: int = 1
-    message: str
-    """What the model is told, or the person who is asked."""
-    then: OnUncertain = "ask_model"
-
-
 AnyEvent = (
     RunClaimed
     | RunStarted
@@ -304,6 +252,9 @@ AnyEvent = (
     | CheckpointSaved
     | HistoryShared
     | ToolCallReused
+    | MemoryReadStarted
+    | MemoryRead
+    | MemoryWritten
     | RetryScheduled
     | ModelFellBack
     | RateLimitWaited

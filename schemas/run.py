@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
-from ledgent.schemas import calls, sent, waits
+from ledgent.schemas import calls, remembered, sent, waits
 from ledgent.schemas.acceptance import ACCEPTED, BROKEN, Guard, advance, judge
 from ledgent.schemas.calls import Changes
 from ledgent.schemas.codec import Envelope, Recorded, Stored, decode_payload, split
@@ -98,6 +98,7 @@ def _run_started(state: RunState, event: RunStarted, envelope: Envelope) -> Chan
     shared: Changes = {}
     if origin := event.forked_from:
         shared = {"awaited": origin.messages + origin.calls, "origin": origin, "numbered": origin.model_calls}
+        shared["recalled"] = origin.recalled
         if origin.messages and event.input is not None:
             messages, shared["inbox"] = PersistentList(), (User(event.input, event.files),)
     return {
@@ -139,7 +140,7 @@ def _run_suspended(state: RunState, event: RunSuspended, _: Envelope) -> Changes
 
 def _message_received(state: RunState, event: MessageReceived, _: Envelope) -> Changes:
     changes: Changes = {"applied": state.applied.append(event.request_id)}
-    if state.model_call or state.tool_calls or state.unread:
+    if state.model_call or state.tool_calls or state.unread or state.reading:
         changes["inbox"] = (*state.inbox, User(event.text, event.files))
     else:
         changes["messages"] = state.messages.append(User(event.text, event.files))
@@ -208,6 +209,9 @@ _REDUCERS: dict[str, Callable[[RunState, Any, Envelope], Changes]] = {
     "question.answered": calls.question_answered,
     "checkpoint.saved": _checkpoint_saved,
     "history.shared": _history_shared,
+    "memory.read_started": remembered.memory_read_started,
+    "memory.read": remembered.memory_read,
+    "memory.written": remembered.memory_written,
     "retry.scheduled": waits.retry_scheduled,
     "model.fell_back": waits.model_fell_back,
     "rate_limit.waited": waits.rate_limit_waited,

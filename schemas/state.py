@@ -227,6 +227,10 @@ class RunState(msgspec.Struct, frozen=True, gc=False):
     fell_back: FellBack | None = None
     step_at: datetime | None = None
     """When the last step began."""
+    reading: str | None = None
+    """What memory is being looked through for."""
+    recalled: int = 0
+    """For the messages before this place memory has been read, or need not be."""
 
     @property
     def ended(self) -> bool:

@@ -44,6 +44,8 @@ def as_json(state: RunState) -> dict[str, Any]:
         "error": state.error.model_dump(mode="json", exclude_none=True) if state.error else None,
         "limit": state.limit,
         "wholes": {call_id: str(whole) for call_id, whole in state.wholes.items()},
+        "reading": state.reading,
+        "recalled": state.recalled,
         "fell_back": msgspec.to_builtins(state.fell_back),
     }
 

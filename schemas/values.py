@@ -131,3 +131,5 @@ class ForkedFrom(Frozen):
     """The name of the model that this run was given in place of its agent's."""
     changed: tuple[str, ...] = ()
     """The fields of the agent in which it is not as it was in that run; `limits` are the run's."""
+    recalled: int = 0
+    """Of the messages, how many from the first on need no memory to be read for them any more."""

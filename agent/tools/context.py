@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from ledgent.agent.tools.results import Wholes
 from ledgent.schemas.errors import ToolError
+from ledgent.schemas.events import AnyEvent, CheckpointSaved
 from ledgent.schemas.requests import checkpoint_name
 
 
@@ -21,8 +22,8 @@ class ToolContext:
     """Which attempt of the call this is."""
     on_progress: Callable[[str], None] | None = field(default=None, compare=False, repr=False)
     """Takes reports; may be called in any thread."""
-    on_checkpoint: Callable[[str], None] | None = field(default=None, compare=False, repr=False)
-    """Takes names; may be called in any thread."""
+    on_event: Callable[[AnyEvent], None] | None = field(default=None, compare=False, repr=False)
+    """Takes what is to be recorded before the call's outcome; may be called in any thread."""
     given_up: threading.Event = field(default_factory=threading.Event, compare=False, repr=False)
     """Set once nobody waits for this call any more; a thread may wait for it."""
 
@@ -41,8 +42,12 @@ class ToolContext:
         that is none.
         """
         checkpoint_name(name)
-        if self.on_checkpoint is not None and not self.cancelled:
-            self.on_checkpoint(name)
+        self.record(CheckpointSaved(name=name, call_id=self.call_id))
+
+    def record(self, event: AnyEvent) -> None:
+        """Has what this call did recorded, before its outcome; nothing once nobody waits. For ledgent's own tools."""
+        if self.on_event is not None and not self.cancelled:
+            self.on_event(event)
 
     def progress(self, done: str | float) -> None:
         """Reports how far the call is, in words or as a fraction; provisional: for subscribers, never in the log."""

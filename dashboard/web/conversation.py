@@ -3,13 +3,15 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ledgent.dashboard.timeline import sent_less, took, what_of_the_run
+from ledgent.dashboard.timeline import remembered, sent_less, took, what_of_the_run
 from ledgent.schemas.codec import Recorded
 from ledgent.schemas.events import (
     CheckpointSaved,
     ContextSummarized,
     ContextTrimmed,
     HistoryShared,
+    MemoryRead,
+    MemoryWritten,
     MessageReceived,
     ModelCallCompleted,
     ModelCallFailed,
@@ -98,6 +100,13 @@ def turns_of(records: Sequence[Recorded]) -> list[Turn]:
             case ModelCallToolRequested():
                 use = uses[event.request.call_id] = ToolUse(event.request)
                 early.append(use)
+            case MemoryRead(call_id=""):
+                said, tone = f"Memory: {remembered(event)}", "bad" if event.error else "calm"
+                turns.append(Turn("note", record.seq, said, fold="\n".join(event.entries), tone=tone))
+            case MemoryRead():
+                pass  # the tool's result says it
+            case MemoryWritten():
+                turns.append(Turn("note", record.seq, "Written to memory", fold=event.text))
             case ModelCallCompleted(purpose="summary"):
                 pass  # told once it takes effect
             case ContextSummarized() | ContextTrimmed():

@@ -10,13 +10,15 @@ from ledgent.dashboard.web.format import NONE, duration, moment, money, tokens
 from ledgent.dashboard.web.history import History
 from ledgent.dashboard.web.json_view import pretty, pretty_text
 from ledgent.processors.reads import EventRead
-from ledgent.processors.spans import Kind, SpanRow
+from ledgent.processors.span_rows import Kind, SpanRow
 from ledgent.schemas.acceptance import Verdict
 from ledgent.schemas.agents import AgentSpec
 from ledgent.schemas.codec import Recorded, decode
 from ledgent.schemas.errors import BadRecord
 from ledgent.schemas.events import (
     AnyEvent,
+    MemoryRead,
+    MemoryReadStarted,
     ModelCallCompleted,
     ModelCallStarted,
     ModelCallToolRequested,
@@ -61,6 +63,8 @@ def of_span(span: SpanRow, history: History) -> list[Section]:
             sections += _model_call(started, ended, history)
         case Kind.TOOL_CALL:
             sections += _tool_call(started, ended, span, history)
+        case Kind.MEMORY_READ:
+            sections += _memory_read(started, ended)
         case Kind.RETRY_WAIT:
             sections += _retry_wait(started)
         case _:
@@ -111,7 +115,8 @@ def _run(history: History) -> Iterator[Section]:
 def _agent(agent: AgentSpec) -> Iterator[Section]:
     model = agent.model
     where = (("Address", model.base_url),) if model.base_url else ()
-    facts = (("Agent", agent.name), ("Model", model.name), ("Provider", model.provider), *where)
+    memory = (("Memory", agent.memory),) if agent.memory else ()
+    facts = (("Agent", agent.name), ("Model", model.name), ("Provider", model.provider), *where, *memory)
     parameters = tuple((name, pretty(value)) for name, value in model.parameters.items())
     yield Section("Agent", (*facts, *parameters))
     if agent.instructions:
@@ -188,6 +193,13 @@ def _arguments(event: AnyEvent | None, span: SpanRow, history: History) -> str |
         if isinstance(record.event, ModelCallCompleted):
             return next((call.arguments for call in record.event.tool_calls if call.call_id == span.call_id), None)
     return None
+
+
+def _memory_read(started: Recorded | None, ended: Recorded | None) -> Iterator[Section]:
+    if started and isinstance(started.event, MemoryReadStarted):
+        yield Section("Looked for", text=started.event.query)
+    if ended and isinstance(ended.event, MemoryRead):
+        yield Section("Remembered", text="\n".join(ended.event.entries) or "Nothing.")
 
 
 def _retry_wait(started: Recorded | None) -> Iterator[Section]:

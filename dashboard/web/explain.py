@@ -6,7 +6,7 @@ from typing import NamedTuple
 from ledgent.dashboard.timeline import took
 from ledgent.dashboard.web.format import money
 from ledgent.processors.runs import RunRow
-from ledgent.processors.spans import Kind, SpanRow, SpanStatus
+from ledgent.processors.span_rows import Kind, SpanRow, SpanStatus
 from ledgent.schemas.errors import ErrorCode
 from ledgent.schemas.recovery import TABLE
 from ledgent.schemas.state import Status

@@ -14,6 +14,7 @@ PATHS = {
     "model_call": "M8 1.6l1.5 4.9L14.4 8l-4.9 1.5L8 14.4 6.5 9.5 1.6 8l4.9-1.5Z",
     "tool_call": "M9.6 2.2a3.6 3.6 0 0 0-3.3 4.9L2 11.4 4.6 14l4.3-4.3a3.6 3.6 0 0 0 4.7-4.5"
     "L11.4 7.4 9 7 8.6 4.6l2.2-2.2",
+    "memory_read": "M3 3.2h4.2c.6 0 .8.4.8.8v9c0-.6-.5-1-1-1H3ZM13 3.2H8.8c-.6 0-.8.4-.8.8v9c0-.6.5-1 1-1h4Z",
     "retry_wait": "M13.5 8A5.5 5.5 0 1 1 11.6 3.8M13.5 1.5v3.2h-3.2",
     "input_wait": "M8 2.2a2.6 2.6 0 1 0 0 5.2 2.6 2.6 0 0 0 0-5.2ZM2.8 13.8c.4-3 2.4-4.4 5.2-4.4s4.8 1.4 5.2 4.4",
     "open": "M4 6l4 4 4-4",
@@ -37,6 +38,7 @@ SPAN_WORDS = {
     "run": "Run",
     "model_call": "Model call",
     "tool_call": "Tool call",
+    "memory_read": "Look through memory",
     "retry_wait": "Wait before retry",
     "input_wait": "Waiting for a message",
     "handover_wait": "Waiting for a worker",

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from ledgent.processors.spans import Kind, SpanRow, SpanStatus
+from ledgent.processors.span_rows import Kind, SpanRow, SpanStatus
 
 SPANS_PER_PAGE = 2_000
 

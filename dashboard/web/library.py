@@ -9,7 +9,7 @@ from ledgent.dashboard.web.history import History
 from ledgent.processors import reads
 from ledgent.processors.reads import EventRead, RunPage
 from ledgent.processors.runs import RunRow
-from ledgent.processors.spans import SpanRow
+from ledgent.processors.span_rows import SpanRow
 from ledgent.processors.store import Store
 from ledgent.schemas.errors import StoreQueryRefused
 

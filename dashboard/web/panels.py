@@ -12,7 +12,7 @@ from ledgent.dashboard.web.icons import SPAN_WORDS, STATUS_WORDS, tone
 from ledgent.dashboard.web.json_view import JsonLine, cut, pretty, pretty_text
 from ledgent.dashboard.web.markup import Html, icon, join, tag
 from ledgent.processors.runs import RunRow
-from ledgent.processors.spans import SpanRow
+from ledgent.processors.span_rows import SpanRow
 
 TEXT_CHARACTERS = 20_000
 """Of one text on a page; the rest is in the download."""

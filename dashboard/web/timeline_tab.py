@@ -17,7 +17,7 @@ from ledgent.dashboard.web.markup import tag
 from ledgent.dashboard.web.panels import sections
 from ledgent.dashboard.web.url import go, query
 from ledgent.processors.runs import RunRow
-from ledgent.processors.spans import Kind, SpanRow
+from ledgent.processors.span_rows import Kind, SpanRow
 
 KEY = "waterfall"
 UNASKED_EVENTS = 5_000

@@ -15,6 +15,7 @@ from ledgent.agent.commands import (
     CallTool,
     CheckOutput,
     Command,
+    ReadMemory,
     Record,
     ScheduleRetry,
 )
@@ -38,6 +39,9 @@ from ledgent.schemas.events import (
     ApprovalRequested,
     CheckpointSaved,
     HistoryShared,
+    MemoryRead,
+    MemoryReadStarted,
+    MemoryWritten,
     MessageReceived,
     ModelCallCompleted,
     ModelCallFailed,
@@ -102,7 +106,7 @@ def tools_of(approval: bool) -> tuple[ToolSpec, ...]:
 
 
 SPECS = st.builds(
-    lambda talks, ends, attempts, output, way, approval, stream, context, window, recovery, fallbacks, uncertain: (
+    lambda talks, ends, attempts, output, way, approval, stream, context, window, recovery, spare, uncertain, memory: (
         SPEC.model_copy(
             update={
                 "conversational": talks,
@@ -116,8 +120,9 @@ SPECS = st.builds(
                 ),
                 "context": context,
                 "recovery": tuple(recovery),
-                "fallbacks": (SPEC.model,) * fallbacks,
+                "fallbacks": (SPEC.model,) * spare,
                 "on_uncertain": uncertain,
+                "memory": memory,
             }
         )
     ),
@@ -136,6 +141,7 @@ SPECS = st.builds(
     st.lists(RECOVERIES, max_size=3),
     st.integers(0, 2),
     st.sampled_from(get_args(OnUncertain)),
+    st.sampled_from([None, "notes"]),
 )
 ERRORS = [code for code in ErrorCode if code not in (ErrorCode.INTERRUPTED, ErrorCode.UNCERTAIN)]
 NAMES = ["look_up", "look_up", "pay", "pay", "ask_user", "hang_up", "look_upp", ""]
@@ -164,6 +170,8 @@ class Play:
         self.requests = 0
         self.told: list[ToolRequest] = []
         """What the model call under way has asked for so far."""
+        self.looked_up_to = 0
+        """For the messages before this place memory has been read."""
         self.owed: dict[str, str] = {}
         """By provider id, what tools gave that the model has not been told yet."""
         self.writer = RunWriter(MemoryLog(), RunState("run"), Guard(), self.clock)
@@ -234,6 +242,7 @@ class Play:
                 assert not self.state.tool_calls, "it is asked before it can be told what its tools gave"
                 self.told = []
                 self.tell()
+                self.looked_up()
                 assert limits.tokens is None or spent.tokens < limits.tokens
                 assert limits.cost_usd is None or spent.cost_usd < limits.cost_usd
                 asked = ModelCallStarted(
@@ -280,6 +289,11 @@ class Play:
                     idempotency_key=call_id,
                 )
                 self.put(called)
+            case ReadMemory(query):
+                assert self.state.reading is None
+                assert set(query.split("\n")) <= {"hello", "and?"}, "what the user said, no more"
+                self.looked_up_to = len(self.state.messages)
+                self.put(MemoryReadStarted(query=query))
             case AskApproval(call_id):
                 assert self.state.model_call is None
                 request = self.state.tool_calls[call_id].request
@@ -341,6 +355,12 @@ class Play:
         assert not open_calls
         assert not self.owed, "what a tool gave is lost"
 
+    def looked_up(self) -> None:
+        """Before the model is asked, memory has been read for each message of the user's, if there is a memory."""
+        assert self.state.reading is None
+        said = [place for place, message in enumerate(self.state.messages) if message.text in ("hello", "and?")]
+        assert self.spec.memory is None or said[-1] < self.looked_up_to
+
     def fits_together(self) -> None:
         """What is sent is what the state says, whatever was rendered before; no result is without its call."""
         body = self.renderer.request(self.state)
@@ -383,6 +403,8 @@ class Play:
                 found += [lambda call_id=call_id: self.answered_by_a_person(request, call_id)] * 6
             if call.phase is Phase.RUNNING:
                 found += [lambda call_id=call_id, call=call: self.returned(call_id, call)] * 6
+        if self.state.reading is not None and not self.state.suspended:
+            found += [self.remembered] * 6
         for waiting in (model, *self.state.tool_calls.values()):
             if waiting and waiting.phase is Phase.WAITING and waiting.timer_seq:
                 found.append(lambda seq=waiting.timer_seq: self.put(TimerFired(timer_seq=seq)))
@@ -394,6 +416,12 @@ class Play:
         if self.spec.context is not None and self.dice.random() < 0.5:
             return ErrorInfo(code=ErrorCode.CONTEXT_OVERFLOW, message="too long")
         return ErrorInfo(code=self.dice.choice(ERRORS), message="no", retryable=retryable, retry_after_s=wait_s)
+
+    def remembered(self) -> None:
+        query = self.state.reading or ""
+        entries = self.dice.choice([(), ("They like tea.",), ("They like tea.", "long " * 100)])
+        error = self.error() if self.dice.random() < 0.2 else None
+        self.put(MemoryRead(query=query, entries=() if error else entries, error=error))
 
     def time_passes(self) -> None:
         self.clock.elapsed_s += 20
@@ -454,6 +482,9 @@ class Play:
         if self.dice.random() < 0.3:
             self.put(ToolCallFailed(call_id=call_id, attempt=call.attempt, error=self.error()))
         else:
+            if self.dice.random() < 0.2:
+                self.put(MemoryWritten(call_id=call_id, key=call_id, text="They like tea."))
+                self.put(MemoryRead(query="tea", entries=("They like tea.",), call_id=call_id))
             result = self.dice.choice(["", "same", "other", "long " * 300])
             self.owed[call.request.provider_id] = result
             files, whole = self.dice.choice([((), None), ((PART,), None), ((), PART)])

@@ -36,6 +36,7 @@ def spec_of(dice: random.Random) -> AgentSpec:
             "context": dice.choice([None, Trim(), Summarize()]),
             "fallbacks": (SPEC.model,) * dice.choice([0, 1]),
             "on_uncertain": dice.choice(get_args(OnUncertain)),
+            "memory": dice.choice([None, "notes"]),
         }
     )
 

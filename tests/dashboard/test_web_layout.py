@@ -4,7 +4,8 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 from ledgent.dashboard.web.layout import Bar, as_data, is_failure, waterfall
-from ledgent.processors.spans import RunSpans, SpanRow, project
+from ledgent.processors.span_rows import SpanRow
+from ledgent.processors.spans import RunSpans, project
 from tests.processors import chain as chains
 
 START = datetime(2026, 11, 20, 12, tzinfo=UTC)

@@ -16,7 +16,7 @@ from ledgent.dashboard.web.markup import Html, join, tag, text
 from ledgent.dashboard.web.panels import change_list, explanation, json_lines, notice, run_header, sections, turn
 from ledgent.processors import runs
 from ledgent.processors.runs import RunRow
-from ledgent.processors.spans import Kind, SpanRow
+from ledgent.processors.span_rows import Kind, SpanRow
 from ledgent.producers.memory import MemoryLog
 from ledgent.schemas.codec import decode
 from ledgent.schemas.errors import ErrorCode

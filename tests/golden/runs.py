@@ -14,6 +14,7 @@ from ledgent.agent import (
     Reply,
     RetryPolicy,
     ScriptedModel,
+    SqliteMemory,
     ToolContext,
     ToolError,
     tool,
@@ -259,6 +260,23 @@ async def files(scene: Scene) -> None:
     await scene.work(agent.but(tools=[draw, recite]))
 
 
+async def remembered(scene: Scene) -> None:
+    """What earlier runs remembered is told; the model remembers more and looks it up; one message finds nothing."""
+    with TemporaryDirectory() as folder:
+        memory = SqliteMemory("clerk", f"{folder}/memory.db")
+        memory.add("Ada likes “tea”.\nWith milk.", "before")
+        turns = [
+            said(None, Call("remember", text="Ada likes #1.")),
+            said(None, Call("recall", query="Ada")),
+            said("so"),
+        ]
+        agent = clerk(*turns, said("well"), conversational=True).but(memory=memory, tools=[])
+        await scene.start("I am Ada")
+        await scene.work(agent)
+        await scene.send(SendMessage(request_id=scene.next_id(), run_id=scene.run_id, text="thanks"))
+        await scene.work(agent)
+
+
 RUNS: dict[str, Callable[[Scene], Awaitable[None]]] = {
     scene.__name__: scene
     for scene in (
@@ -276,5 +294,6 @@ RUNS: dict[str, Callable[[Scene], Awaitable[None]]] = {
         summarized,
         nondeterministic,
         files,
+        remembered,
     )
 }

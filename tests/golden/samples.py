@@ -21,6 +21,9 @@ from ledgent.schemas.events import (
     ContextSummarized,
     ContextTrimmed,
     HistoryShared,
+    MemoryRead,
+    MemoryReadStarted,
+    MemoryWritten,
     MessageReceived,
     ModelCallCompleted,
     ModelCallFailed,
@@ -156,6 +159,7 @@ _AGENT = AgentSpec(
     fallbacks=(ModelSpec(provider="scripted", name="script"),),
     fallback_s=5.0,
     on_uncertain="ask_person",
+    memory="travel",
 )
 
 SAMPLES: tuple[AnyEvent, ...] = (
@@ -182,6 +186,7 @@ SAMPLES: tuple[AnyEvent, ...] = (
             edited=(0, 3),
             model="gpt-4o-mini",
             changed=("model", "limits"),
+            recalled=3,
         ),
         files=_PARTS,
         imported=Imported(source="openai", sha256="ab" * 32, left_out=2),
@@ -293,6 +298,9 @@ SAMPLES: tuple[AnyEvent, ...] = (
     ToolCallUncertain(call_id="m2.t0", attempt=2, message="It may have happened.", then="ask_person"),
     ContextSummarized(call_id="s1", upto=12, summary="They want #1 “back”.", tokens_before=90_000, tokens_after=40_000),
     ContextTrimmed(start=12, shortened=(14, 17), longest=2_000, tokens_before=90_000, tokens_after=40_000),
+    MemoryReadStarted(query="where to?"),
+    MemoryRead(query="where to?", entries=("Ada likes “Zürich”.",), error=_ERROR, duration_ms=1.5, call_id="m2.t0"),
+    MemoryWritten(call_id="m2.t0", key="run/m2.t0", text="Ada likes “Zürich”."),
     RetryScheduled(call_id="m2", attempt=4, delay_s=0.375, code=ErrorCode.RATE_LIMITED),
     RateLimitWaited(call_id="m2", attempt=1, delay_s=2.5, reason="tokens", upto=12),
     ModelFellBack(

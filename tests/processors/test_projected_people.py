@@ -2,7 +2,7 @@
 
 import pytest
 
-from ledgent.processors.spans import Kind, SpanStatus
+from ledgent.processors.span_rows import Kind, SpanStatus
 from ledgent.schemas.events import (
     AnyEvent,
     ApprovalDenied,

@@ -9,7 +9,8 @@ from ledgent.processors import runs, spans
 from ledgent.processors.blocks import Known
 from ledgent.processors.clickhouse.schema import RUNS, SPANS
 from ledgent.processors.runs import RunRow, preview
-from ledgent.processors.spans import Kind, RunSpans, SpanRow, SpanStatus
+from ledgent.processors.span_rows import Kind, SpanRow, SpanStatus
+from ledgent.processors.spans import RunSpans
 from ledgent.schemas.codec import Recorded, span_id_of
 from ledgent.schemas.errors import ErrorCode
 from ledgent.schemas.events import ModelCallCompleted, ModelCallFailed, RunCancelled, RunCompleted, RunSuspended
