@@ -1,9 +1,11 @@
 """Memory looked through before the model answers: when, what the model is told, and what happens when it cannot be."""
 
 import asyncio
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -20,13 +22,14 @@ from ledgent.agent.tools.places import Places
 from ledgent.agent.verify import verify
 from ledgent.agent.worker import Worker
 from ledgent.producers.memory import MemoryLog
+from ledgent.producers.sqlite import SqliteLog
 from ledgent.producers.submit import cancel_run, send_message, start_run
 from ledgent.schemas.acceptance import Guard
 from ledgent.schemas.errors import ErrorCode, MemoryUnavailable
 from ledgent.schemas.events import MemoryRead, MemoryReadStarted, RunClaimed
 from ledgent.schemas.remembered import NOTE, QUERY_CHARACTERS
 from ledgent.schemas.state import RunState, Status
-from tests.agent.recorded import events_of, go, only, records_of, state_of, types_of, until
+from tests.agent.recorded import check_run, events_of, go, only, records_of, state_of, types_of, until
 from tests.agent.test_verify import rewritten
 from tests.simulation.clock import SimulatedClock
 
@@ -322,3 +325,81 @@ class TestFailing:
         error = only(log, run_id, MemoryRead).error
         assert error is not None
         assert "no memory any more" in error.message
+
+    @pytest.mark.parametrize("late", ["remember", "recall"])
+    async def test_what_tools_did_to_it_while_the_worker_leaves_is_recorded(self, log: MemoryLog, late: str) -> None:
+        may = threading.Event()
+
+        class Slow(Notes):
+            def wait(self, what: str) -> None:
+                may.wait(10)
+                if what != late:
+                    raise MemoryUnavailable("not now")
+                time.sleep(0.05)
+
+            def add(self, text: str, key: str) -> None:
+                self.wait("remember")
+
+            def search(self, query: str, limit: int) -> list[str]:
+                if query != "go":
+                    self.wait("recall")
+                return [TEA]
+
+        request = start_request("clerk", "go", None, None, None)
+        asked = [Call("remember", text=TEA), Call("recall", query="tea")]
+        loop = RunLoop(log, clerk(Slow(), asked, "done"), RunState(request.run_id), Guard(), SystemClock())
+        loop.begin(request, accept=True)
+        working = asyncio.create_task(loop.work())
+        await until(lambda: types_of(log, request.run_id).count("tool_call.started") == 2)
+        loop.leave(5.0)
+        may.set()
+        await asyncio.wait([working])
+        did = "memory.written" if late == "remember" else "memory.read"
+        assert types_of(log, request.run_id)[-4:] == ["tool_call.failed", did, "tool_call.completed", "run.suspended"]
+
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+WORKER = """
+import asyncio, sys, time
+from pathlib import Path
+from ledgent.agent import Agent, ScriptedModel
+from ledgent.agent.worker import Worker
+from ledgent.producers.sqlite import SqliteLog
+
+class Stuck:
+    name = "notes"
+    def add(self, text, key):
+        pass
+    def search(self, query, limit):
+        Path(sys.argv[2]).touch()
+        time.sleep(60)
+
+agent = Agent("clerk", ScriptedModel(["done"]), memory=Stuck())
+asyncio.run(Worker(SqliteLog(Path(sys.argv[1])), {"clerk": agent}).work())
+"""
+
+
+@pytest.mark.slow
+async def test_a_process_killed_while_it_reads_is_followed_by_one_that_reads_again(tmp_path: Path) -> None:
+    log, looking = SqliteLog(tmp_path / "log.db"), tmp_path / "looking"
+    run_id = await start_run(log, "clerk", "tea")
+    command = [sys.executable, "-c", WORKER, str(log.path), str(looking)]
+    process = await asyncio.create_subprocess_exec(*command, cwd=CHECKOUT)
+    async with asyncio.timeout(30):
+        while not looking.exists():  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+    process.kill()
+    await process.wait()
+    notes = Notes()
+    working = asyncio.create_task(Worker(log, {"clerk": clerk(notes)}).work())
+    async with asyncio.timeout(30):
+        while not state_of(log, run_id).ended:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+    working.cancel()
+    await asyncio.wait([working])
+    assert notes.asked == ["tea"]
+    kinds = types_of(log, run_id)
+    assert kinds[2:5] == ["memory.read_started", "run.claimed", "memory.read_started"]
+    assert (kinds.count("memory.read"), kinds[-1]) == (1, "run.completed")
+    check_run(log, run_id)
+    log.close()
