@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+from ledgent.schemas.agents import OnUncertain
 from ledgent.schemas.errors import ErrorInfo
 from ledgent.schemas.frozen import Event
 from ledgent.schemas.values import Cut, Part

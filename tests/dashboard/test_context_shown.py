@@ -50,7 +50,7 @@ def test_the_row_counts_its_tokens_and_cost_and_neither_a_step_nor_an_output(run
 
 def test_its_spans_say_what_they_are_for(run: tuple[Spent, list[Recorded]]) -> None:
     spent, records = run
-    known: dict[str, spans.SpanRow] = {}
+    known: dict[str, SpanRow] = {}
     for record in records:
         open_ones = {key: span for key, span in known.items() if span.open}
         for row in spans.project(RunSpans(record.envelope.run_id, open_ones), record):
