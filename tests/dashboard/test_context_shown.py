@@ -11,7 +11,7 @@ from ledgent.dashboard.web.conversation import turns_of
 from ledgent.dashboard.web.panels import turn
 from ledgent.processors import runs, spans
 from ledgent.processors.runs import RunRow
-from ledgent.processors.span_rows import Kind
+from ledgent.processors.span_rows import Kind, SpanRow
 from ledgent.processors.spans import RunSpans
 from ledgent.producers.memory import MemoryLog
 from ledgent.schemas.codec import Recorded, decode
