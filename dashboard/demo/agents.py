@@ -5,12 +5,14 @@ from ledgent.agent.models.prices import Price
 from ledgent.dashboard.demo import shop
 
 MODEL = "scripted-mini"
+BUSY = "scripted-busy"
+"""It asks its callers to wait; all other runs would wait too if they asked the same model."""
 PRICE = Price(input=2.5, output=10.0)
 THINKING_S = 0.25
 
 
-def _model(*turns: "str | Call | list[Call] | Reply | Fail | Attempts") -> ScriptedModel:
-    return ScriptedModel(turns, name=MODEL, delay_s=THINKING_S, price=PRICE)
+def _model(*turns: "str | Call | list[Call] | Reply | Fail | Attempts", name: str = MODEL) -> ScriptedModel:
+    return ScriptedModel(turns, name=name, delay_s=THINKING_S, price=PRICE)
 
 
 refunds = Agent(
@@ -46,6 +48,7 @@ shipping = Agent(
             Call("ship_order", order_id="A-1008", carrier="post"),
         ),
         "Order A-1008 has left by post; its tracking number is POST-1008-77.",
+        name=BUSY,
     ),
     tools=[shop.find_order, shop.ship_order],
 )
