@@ -20,8 +20,10 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 FEW = 4
 """For every check."""
 CHUNK = 55
-ELSEWHERE = {name for name in EVENT_CLASSES if name.startswith(("question.", "checkpoint.", "history.", "context."))}
-"""What people and long contexts bring about, rather than what happens to processes."""
+_PEOPLE = ("question.", "checkpoint.", "history.", "tool_call.reused")
+_ELSEWHERE = (*_PEOPLE, "context.", "memory.", "model.fell_back", "rate_limit.")
+ELSEWHERE = {name for name in EVENT_CLASSES if name.startswith(_ELSEWHERE)}
+"""What people, long contexts, memories, fallbacks and allowances bring about, not what happens to processes."""
 
 
 def test_nothing_that_is_promised_breaks_on_a_few_days() -> None:
