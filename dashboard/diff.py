@@ -78,7 +78,7 @@ class Side(NamedTuple):
     status: str
     steps: tuple[Step, ...]
     settings: dict[str, Any]
-    """The agent's fields as JSON, and the run's limits."""
+    """The agent's fields and the run's limits as JSON, by name: `instructions`, `model.name`, `tools.look_up`."""
     forked_from: ForkedFrom | None
     model_calls: int
     tool_calls: int
@@ -119,7 +119,6 @@ def side_of(run_id: str, records: Iterable[Recorded]) -> Side:
         steps += meter.steps(state.messages[len(before.messages) :], last, asked)
     if last is not None:
         steps.append(Step("end", last.seq, _ending(state, last.event), figures=meter.rest()))
-    agent = state.agent.model_dump(mode="json", exclude={"limits"}) if state.agent else {}
     ends = [state.started_at, state.now]
     total = Figures()
     for step in steps:
@@ -129,7 +128,7 @@ def side_of(run_id: str, records: Iterable[Recorded]) -> Side:
         run_id,
         str(state.status),
         tuple(steps),
-        {**agent, "limits": state.limits.model_dump(mode="json", exclude_none=True)},
+        _settings(state),
         state.origin,
         state.spent.steps,
         state.spent.tool_calls,
@@ -247,6 +246,21 @@ class _Meter:
     def _take_model(self) -> Figures:
         taken, self._model = self._model, Figures()
         return taken
+
+
+def _settings(state: RunState) -> dict[str, Any]:
+    if state.agent is None:
+        return {}
+    fields = state.agent.model_dump(mode="json", exclude={"limits", "tools"})
+    fields["tools"] = {tool.name: tool.model_dump(mode="json") for tool in state.agent.tools}
+    fields["limits"] = state.limits.model_dump(mode="json", exclude_none=True)
+    settings: dict[str, Any] = {}
+    for name, value in fields.items():
+        if isinstance(value, dict):
+            settings |= {f"{name}.{within}": one for within, one in value.items()}
+        else:
+            settings[name] = value
+    return settings
 
 
 def _ending(state: RunState, event: AnyEvent) -> str:

@@ -7,7 +7,7 @@ from ledgent.dashboard.timeline import Line, Timeline
 from ledgent.processors.runs import RunRow, project
 from ledgent.schemas.codec import Recorded, Stored, decode
 from ledgent.schemas.errors import BadRecord, UsageError
-from ledgent.schemas.events import CheckpointSaved, ToolCallCompleted
+from ledgent.schemas.events import CheckpointSaved, ToolCallCompleted, ToolCallReused
 from ledgent.schemas.ports import Blobs
 from ledgent.schemas.run import evolve
 from ledgent.schemas.state import RunState
@@ -79,7 +79,7 @@ def whole_result(run_id: str, records: Iterable[Stored], call_id: str, blobs: Bl
     returned: list[str] = []
     for stored in records:
         event = decode(stored).event
-        if isinstance(event, ToolCallCompleted):
+        if isinstance(event, ToolCallCompleted | ToolCallReused):
             returned.append(event.call_id)
             if event.call_id == call_id:
                 found = event

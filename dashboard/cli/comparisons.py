@@ -168,13 +168,15 @@ def figures_in_words(step: Step) -> str:
         "" if step.origin == "own" else step.origin,
         f"{figures.attempts} attempts" if figures.attempts > 1 else "",
         used if figures.input_tokens or figures.output_tokens else "",
-        _money(figures.cost_usd, figures.cost_known) if figures.cost_usd or not figures.cost_known else "",
+        _money(figures.cost_usd, figures.cost_known) if figures.cost_usd else "",
         took(figures.took_ms) if figures.took_ms else "",
     ]
     return ", ".join(word for word in words if word)
 
 
 def _money(dollars: float, known: bool) -> str:
+    if not known and not dollars:
+        return "unknown"
     return f"${dollars:.4f}" + ("" if known else " or more")
 
 

@@ -102,7 +102,7 @@ def _facts(took: Figures) -> list[str]:
     return [
         f"{took.attempts} attempts" if took.attempts > 1 else "",
         f"{figures.tokens(took.input_tokens)} → {figures.tokens(took.output_tokens)} tokens" if used else "",
-        figures.money(took.cost_usd, known=took.cost_known) if took.cost_usd or not took.cost_known else "",
+        figures.money(took.cost_usd, known=took.cost_known) if took.cost_usd else "",
         figures.duration(took.took_ms) if took.took_ms else "",
     ]
 

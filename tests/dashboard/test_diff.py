@@ -169,7 +169,7 @@ def test_fork_and_diff_on_the_command_line(tmp_path: Path) -> None:
     assert "They part at step 1" in shown.out
     assert f"Run {child} began from the other at record 2." in shown.out
     found = json.loads(ledgent(tmp_path, "run", "diff", parent, child, "-o", "json").out)
-    assert (found["parts_at"], set(found["settings"])) == (1, {"instructions", "limits"})
+    assert (found["parts_at"], set(found["settings"])) == (1, {"instructions", "limits.steps"})
     assert [row["mark"] for row in found["steps"]] == ["changed", "same", "changed", "same", "same"]
     assert (found["first"]["tool_calls"], found["second"]["tool_calls"], found["second"]["reused"]) == (1, 0, 1)
     assert ledgent(tmp_path, "run", "diff", parent, parent).code == 0

@@ -117,7 +117,7 @@ async def test_forks_of_recorded_runs_have_the_figures_of_the_recording(recorded
         compared = compare(there, here)
         same = [row for row in compared.rows if row.mark == "same"]
         assert compared.parts_at == len(same) == len(here.steps) - 1, "the child says what the parent said, and waits"
-        assert [name for name, _, _ in compared.settings] == ["model"]
+        assert [name for name, _, _ in compared.settings] == ["model.name"]
 
         other = [*turns[: first + 1], Reply("I have to stop here.", usage=Usage(input_tokens=1), cost_usd=0.5)]
         stopped = (await clerk(other, "other").fork(parent, at=at, log=log)).run_id
