@@ -46,7 +46,7 @@ def test_each_command_does_what_it_is_shown_for(tmp_path: Path) -> None:
     shown = [command for command in commands() if command[0] == "ledgent"]
     assert len(shown) >= 5
     for _, *arguments in shown:
-        output = run([*ledgent, *(run_id[1] if word == "01a1" else word for word in arguments)], tmp_path)
+        output = run([*ledgent, *(run_id[1] if word in ("01a1", "02b2") else word for word in arguments)], tmp_path)
         assert output.strip(), arguments
 
 
@@ -64,7 +64,7 @@ def test_each_command_of_the_walk_through_a_failed_run_does_what_it_is_shown_for
     shown = [shlex.split(line[2:], comments=True) for line in text.splitlines() if line.startswith("$ ledgent")]
     assert len(shown) >= 13
     for _, *arguments in shown:
-        run([*ledgent, *(run_id[1] if word == "01a1" else word for word in arguments)], tmp_path)
+        run([*ledgent, *(run_id[1] if word in ("01a1", "02b2") else word for word in arguments)], tmp_path)
     assert {"certificates.json", "runs.jsonl", "anchors.jsonl"} <= {path.name for path in tmp_path.iterdir()}
 
 
