@@ -230,6 +230,14 @@ async def test_retried_calls_count_once(log: MemoryLog) -> None:
     assert only(log, result.run_id, ToolCallReused).result == "here"
 
 
+async def test_calls_that_the_other_run_never_began_are_not_carried(log: MemoryLog) -> None:
+    agent = clerk([Call("look_up", what="a"), Call("look_up", what="b")], "Done.", limits=Limits(tool_calls=1))
+    parent = await recorded_run(log, agent)
+    assert state_of(log, parent).status is Status.LIMITED
+    shared, _ = forked_at(log, parent, 2, Changes(tools="recorded"))
+    assert [call.call_id for call in shared.calls] == ["m1.t0"]
+
+
 async def test_a_fork_of_a_fork_goes_on_in_the_same_way(log: MemoryLog) -> None:
     parent = await recorded_run(log)
     child = (await clerk().fork(parent, at=2, log=log, results={"m3.t0": "declined"})).run_id

@@ -134,10 +134,14 @@ async def test_a_price_that_is_not_known_is_not_nothing(log: MemoryLog) -> None:
 
 
 async def test_the_page_marks_where_they_part_and_writes_what_was_said_as_text(log: MemoryLog) -> None:
-    first, second = await run(log), await run(log, TURNS[0], said("<script>alert(1)</script>"))
+    first, second = (
+        await run(log),
+        await run(log, TURNS[0], said("Then.", Call("pay", what="c")), said("<script>alert(1)</script>")),
+    )
     found = compared(log, first, second)
     page = comparison_head(found) + comparison_rows(found, 0, 200) + settings_list(found.settings)
     assert "They part at step 5 of " in page
+    assert [row.mark for row in found.rows].count("changed") == 3
     assert page.count("First divergence") == page.count("lg-parts") == 1
     assert "<script>" not in page
     assert "&lt;script&gt;" in page
