@@ -41,7 +41,7 @@ check: $(STAMP) links  ## the gate: format, lint, types, house rules, fast tests
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
-	@$(BIN)/pytest -n 2 --dist worksteal -q -m "not slow and not browser"
+	@$(BIN)/pytest -n 3 --dist worksteal -q -m "not slow and not browser"
 
 format: $(STAMP)  ## format, and mend what ruff can mend
 	@$(BIN)/ruff check --fix-only --quiet .

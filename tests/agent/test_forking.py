@@ -211,6 +211,7 @@ async def test_failures_and_the_tool_that_ends_a_run_are_repeated_too(log: Memor
     check_run(log, result.run_id)
 
 
+@pytest.mark.slow
 async def test_retried_calls_count_once(log: MemoryLog) -> None:
     tries: list[int] = []
 

@@ -22,6 +22,8 @@ from ledgent.schemas.events import EVENT_CLASSES
 from ledgent.schemas.run import replay
 from tests.dashboard.command import AGENTS, LEDGENT, REMOTE_AGENTS, environment, ledgent, recorded, started
 
+pytestmark = pytest.mark.slow
+
 
 @tool
 def add(a: int, b: int) -> int:

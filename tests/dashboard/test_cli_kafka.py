@@ -31,6 +31,8 @@ from tests.kafka.broker import PASSWORD, USER, Broker, free_ports
 from tests.processors.chain import Chain
 from tests.processors.served import server_url
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = KafkaSettings(partitions=2)
 SAME_PARTITIONS = {"LEDGENT_KAFKA_PARTITIONS": "2"}
 PATIENCE_S = 60.0
