@@ -20,7 +20,7 @@ from ledgent.schemas.events import (
     RunSuspended,
     ToolCallRejected,
 )
-from ledgent.schemas.fallbacks import model_in_use, models_of
+from ledgent.schemas.fallbacks import model_asked
 from ledgent.schemas.remembered import query_of
 from ledgent.schemas.state import Assistant, ModelCall, Phase, RunState, Status, SummaryCall, ToolCall
 
@@ -35,13 +35,14 @@ def decide(state: RunState) -> tuple[Command, ...]:
     agent = state.agent
     if state.status is not Status.RUNNING or agent is None:
         return ()
-    if lost := tuple(given_up(state, agent)):
+    taken_over = state.epoch > 1  # else no call was lost
+    if taken_over and (lost := tuple(given_up(state, agent))):
         return lost
     if state.awaited:
         return _half_begun(state)
     if state.cancel_requested is not None:
         return _cancelled(state)
-    if end := stopped(state):
+    if taken_over and (end := stopped(state)):
         return (Record(end),)
     if state.reading is not None:
         return ()
@@ -56,7 +57,7 @@ def decide(state: RunState) -> tuple[Command, ...]:
 
 def may_begin_early(state: RunState, agent: AgentSpec) -> bool:
     """Whether tool calls begin while the model is still answering: nothing stands between the answer and its calls."""
-    return models_of(agent)[model_in_use(state)].stream and agent.policy == "tool_loop" and state.limits.repeats is None
+    return model_asked(state, agent).stream and agent.policy == "tool_loop" and state.limits.repeats is None
 
 
 def _half_begun(state: RunState) -> tuple[Command, ...]:

@@ -91,6 +91,10 @@ class Intents:
         self._lines: dict[int, Line] = {}
         """By which of the agent's models is asked."""
 
+    def let_go(self) -> None:
+        """Forgets the loop that it belongs to: as a circle the two would stay until the garbage collector comes."""
+        self._set_timer = self._post = _nothing
+
     def record(self, command: Command, cause: int) -> None:
         match command:
             case Record(event):
@@ -258,6 +262,10 @@ class Intents:
         if ends is None or ends.left_s + GRACE_S >= timeout_s:
             return timeout_s, None
         return max(0.0, ends.left_s + GRACE_S), ends.of
+
+
+def _nothing(*_: object) -> None:
+    """What comes of a timer or an outcome once the run has ended."""
 
 
 def _span_of(event: AnyEvent) -> tuple[str | int, ...]:

@@ -160,8 +160,10 @@ class RunLoop:
             raise
         finally:
             self._drop_timers()
-        if self.state.ended and (late := self._late()):
-            await self._refuse(late, "the run has ended")
+        if self.state.ended:
+            self._intents.let_go()
+            if late := self._late():
+                await self._refuse(late, "the run has ended")
         return self.state
 
     async def _refuse(self, request_ids: list[str], refusal: str) -> None:

@@ -100,15 +100,15 @@ class Renderers:
     """One run's, by which of the agent's models is asked."""
 
     def __init__(self) -> None:
-        self._made: dict[int, Renderer] = {}
+        self._made: dict[int, tuple[ModelSpec, Renderer]] = {}
 
     def of(self, state: RunState, agent: AgentSpec) -> tuple[ModelSpec, Renderer]:
         """The model that the next attempt goes to, and what renders its requests."""
         index = model_in_use(state)
-        model = models_of(agent)[index]
         if index not in self._made:
-            self._made[index] = Renderer(agent, model)
-        return model, self._made[index]
+            model = models_of(agent)[index]
+            self._made[index] = model, Renderer(agent, model)
+        return self._made[index]
 
 
 def _sends_otherwise(context: Context, before: Context) -> bool:

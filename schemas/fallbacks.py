@@ -9,6 +9,12 @@ def models_of(agent: AgentSpec) -> tuple[ModelSpec, ...]:
     return (agent.model, *agent.fallbacks)
 
 
+def model_asked(state: RunState, agent: AgentSpec) -> ModelSpec:
+    """The model that the next attempt goes to."""
+    index = model_in_use(state)
+    return agent.fallbacks[index - 1] if index else agent.model
+
+
 def model_in_use(state: RunState) -> int:
     """Which of `models_of` the next attempt goes to: within a call the last one fallen back to.
 

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from ledgent.schemas.agents import AgentSpec, ModelSpec
 from ledgent.schemas.codec import Envelope
 from ledgent.schemas.events import ContextSummarized, ContextTrimmed, ModelCallCompleted, ModelCallStarted
-from ledgent.schemas.fallbacks import model_in_use, models_of
+from ledgent.schemas.fallbacks import model_asked
 from ledgent.schemas.state import Assistant, Context, Message, ModelCall, Phase, RunState, SummaryCall
 from ledgent.schemas.values import Usage
 
@@ -57,7 +57,7 @@ def tokens_sent(state: RunState) -> int:
 
 def room_in(state: RunState, agent: AgentSpec) -> int | None:
     """How many tokens the next request may take: the window, less what is asked for the answer; None: not known."""
-    model = models_of(agent)[model_in_use(state)]
+    model = model_asked(state, agent)
     window, answer = model.context_window, most_answered(model)
     if window is None:
         return None

@@ -18,12 +18,17 @@ _REFERENCE = re.compile(re.escape(REFERENCE) + "([^;,]+);sha256,([0-9a-f]{64})")
 _MARK = f'"{REFERENCE}'.encode()
 
 
+def refers_to_files(request: ModelRequest) -> bool:
+    """Whether there is anything to put in."""
+    return request.blobs is not None and _MARK in request.body
+
+
 async def with_contents(request: ModelRequest, reads_texts: bool) -> bytes:
     """The body with data URLs where it refers to files; without `reads_texts`, with their text where they are texts.
 
     Raises ModelFailure (missing_file).
     """
-    if request.blobs is None or _MARK not in request.body:
+    if request.blobs is None:
         return request.body
     try:
         return await asyncio.to_thread(_filled, request.body, request.blobs, reads_texts)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import JsonValue, ValidationError
 
 from ledgent.agent.models.allowance import allowance_of
-from ledgent.agent.models.contents import with_contents
+from ledgent.agent.models.contents import refers_to_files, with_contents
 from ledgent.agent.models.failures import is_error
 from ledgent.agent.models.port import AskedTool, Delta, ModelFailure, ModelReply, ModelRequest
 from ledgent.agent.models.prices import Bill, Price, bill_at, price_of
@@ -129,7 +129,8 @@ class HttpModel(ABC):
         streamed.on_call = on_call
         try:
             async with asyncio.timeout(request.timeout_s):
-                request = request._replace(body=await with_contents(request, self.reads_texts))
+                if refers_to_files(request):
+                    request = request._replace(body=await with_contents(request, self.reads_texts))
                 if self._spec.stream:
                     reply = await self._paced(request, streamed)
                 else:
