@@ -101,6 +101,10 @@ def _client_for(
     return connect
 
 
+LOOK_S = 0.5
+"""How often a call that waits looks whether its connection's thread is still there."""
+
+
 class _Connection:
     """A client in a thread with an event loop of its own, where one task opens and closes it."""
 
@@ -128,8 +132,16 @@ class _Connection:
         """What the server answers. Raises ToolError for an error that it answers with, ConnectionError."""
         if not self._thread.is_alive():
             raise self._closed()
-        answer = asyncio.run_coroutine_threadsafe(self._call(name, arguments, context), self._loop)
-        return await asyncio.wrap_future(answer)
+        asked = self._call(name, arguments, context)
+        answer = asyncio.wrap_future(asyncio.run_coroutine_threadsafe(asked, self._loop))
+        try:
+            while not (await asyncio.wait([answer], timeout=LOOK_S))[0]:
+                if not self._thread.is_alive():  # its loop had stopped before it could begin
+                    asked.close()
+                    raise self._closed()
+        finally:
+            answer.cancel()
+        return answer.result()
 
     async def close(self) -> None:
         """Ends the connection, and the server's process where it was started here."""
