@@ -330,6 +330,9 @@ class TestVerification:
 def test_without_async(log: MemoryLog) -> None:
     parent = looker().run_sync("go", log=log).run_id
     assert looker().restore_sync(parent, at="looked-c", log=log).output == "Nothing anywhere."
+    calls.clear()
+    forked = looker().fork_sync(parent, at="looked-a", tools="recorded", log=log)
+    assert (forked.output, calls) == ("Nothing anywhere.", [])
 
 
 async def test_another_model_may_go_on(log: MemoryLog) -> None:
