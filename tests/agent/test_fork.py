@@ -331,7 +331,7 @@ def test_without_async(log: MemoryLog) -> None:
     parent = looker().run_sync("go", log=log).run_id
     assert looker().restore_sync(parent, at="looked-c", log=log).output == "Nothing anywhere."
     calls.clear()
-    forked = looker().fork_sync(parent, at="looked-a", tools="recorded", log=log)
+    forked = looker().fork_sync(parent, at="looked-a", log=log)
     assert (forked.output, calls) == ("Nothing anywhere.", [])
 
 
